@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BELLHOP_BASE_LOG_H
+#define BELLHOP_BASE_LOG_H
+
+/*
+ * The log. A record is formatted by its caller and queued; one thread, the log writer, writes it.
+ * So a log on a stuck disk holds nobody up: a full queue drops records and counts them, and the
+ * count is written once there is room again.
+ *
+ * Whatever is not printable ASCII or valid UTF-8 in a record is written as \xNN (a newline too),
+ * so no client can forge a line.
+ */
+
+#include <stdarg.h>
+#include <stdbool.h>
+
+#include "base/cleanup.h"
+#include "base/thread.h"
+
+enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
+
+struct log_options {
+    const char *path;           /* file to append to; NULL is stderr. Borrowed for the call. */
+    enum log_level level;       /* records above it are not formatted at all */
+    unsigned queue_max_records; /* 0 takes the default */
+};
+
+/*
+ * Opens the log's destination. Until log_start() records are written by the caller itself
+ * (start-up, before there are threads). Returns 0 or -errno.
+ */
+int log_open(const struct log_options *options) MUST_CHECK;
+
+/* Starts the log writer's thread; to be called after the last fork. Returns 0 or -errno. */
+int log_start(void) MUST_CHECK;
+
+/* Writes what is queued, for at most `timeout_ms`, and ends the writer. */
+void log_stop(unsigned timeout_ms);
+
+bool log_is_enabled(enum log_level level) ANY_THREAD;
+
+/* Never blocks on the destination. */
+void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3) ANY_THREAD;
+void log_write_va(enum log_level level, const char *format, va_list arguments) ANY_THREAD;
+
+#define log_error(...)   log_write(LOG_ERROR, __VA_ARGS__)
+#define log_warning(...) log_write(LOG_WARNING, __VA_ARGS__)
+#define log_info(...)    log_write(LOG_INFO, __VA_ARGS__)
+#define log_debug(...)                                                                             \
+    do {                                                                                           \
+        if (log_is_enabled(LOG_DEBUG))                                                             \
+            log_write(LOG_DEBUG, __VA_ARGS__);                                                     \
+    } while (0)
+
+#endif

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BELLHOP_CMDS_COMMAND_H
+#define BELLHOP_CMDS_COMMAND_H
+
+/*
+ * What a command is, and what its code may use. One table row says everything about a command;
+ * one file per family exports its rows; table.c lists the families. ARCHITECTURE.md tells how to add
+ * one.
+ *
+ * A call is one command being carried out. It goes through up to three hooks:
+ *
+ *     prepare (I/O thread) ─▶ run (worker) ─▶ finish (I/O thread)
+ *
+ * Most commands have only `run`. With CMD_ON_LOOP, `run` is called on the I/O thread at the
+ * request's turn, and must not block: no file, no lock, no name service.
+ * `prepare` looks up what the loop owns (a file handle, a job) and may already answer; `finish`
+ * enters a result into what the loop owns (a new handle), or starts what completes later
+ * (CALL_PENDING). Between the hooks the call is moved, so each has it for itself.
+ *
+ * A hook fails by call_fail() and returns CALL_ANSWER. A reply is what was written to
+ * call_reply(); nothing written means {}.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/thread.h"
+#include "cmds/args.h"
+#include "io/json-writer.h"
+
+struct call;
+struct services; /* what commands may use of the agent: cmds/services.h */
+
+enum call_next {
+    CALL_CONTINUE, /* go on to the next hook; after the last one, answer */
+    CALL_ANSWER,   /* answer now: with the error if one was set, else with what was written */
+    CALL_PENDING,  /* call_complete() will be called later, on the loop (not from `run` on a worker) */
+};
+
+typedef enum call_next (*call_hook)(struct call *call);
+
+enum command_flags {
+    CMD_ON_LOOP = 1 << 0,             /* `run` is evaluated on the I/O thread */
+    CMD_ALLOWED_WHEN_FROZEN = 1 << 1, /* refusal is the default */
+    CMD_NO_SUCCESS_REPLY = 1 << 2,    /* guest-info: success-response false */
+    CMD_FENCE = 1 << 3,               /* a sync: supersedes what came before it on its channel */
+    CMD_RESERVED = 1 << 4,            /* gets through when the pending limit is reached */
+    CMD_EXPIRES = 1 << 5,             /* cancelled by a fence if it has not begun */
+    CMD_CHANGES_GUEST = 1 << 6,       /* logged at info: it changes the guest */
+    CMD_RESCUE = 1 << 7,              /* runs on the rescue worker */
+    CMD_NO_DEADLINE = 1 << 8,         /* none unless one is configured for it */
+    CMD_UNSUPPORTED = 1 << 9,         /* listed as disabled, never runs */
+};
+
+struct command {
+    const char *name;
+    const char *summary;         /* one line for the manual page */
+    const struct arg_spec *args; /* ended by ARG_END; NULL: takes none */
+    size_t args_size;            /* sizeof the struct that they fill */
+    call_hook prepare;           /* ON_LOOP, may be NULL */
+    call_hook run;               /* ON_WORKER, or ON_LOOP with CMD_ON_LOOP */
+    call_hook finish;            /* ON_LOOP, may be NULL */
+    /* ON_LOOP: frees call_state(); called exactly once, when nothing of the call runs any more,
+     * also when its answer was given up on long before. */
+    void (*release)(struct call *call);
+
+    /* Calls with the same lane run one after another in the order they came, across channels.
+     * With `lane_arg`, the value of that argument (an ARG_INT64 or ARG_STRING) is part of the lane:
+     * {"handle", "handle"} makes one lane per file handle. NULL: no lane. */
+    const char *lane;
+    const char *lane_arg;
+
+    unsigned flags;
+};
+
+/* One family of commands: what a src/cmds/<family>.c exports. */
+struct command_family {
+    const struct command *commands;
+    size_t count;
+};
+
+#define COMMAND_FAMILY(rows)                                                                       \
+    {                                                                                              \
+        .commands = (rows), .count = ARRAY_SIZE(rows)                                              \
+    }
+
+/* --- for the hooks; any of them unless it says otherwise --- */
+
+/* The struct that the argument rows filled. */
+void *call_args(struct call *call);
+
+/* Where the value of "return" is written. Not after call_fail(). */
+struct json_writer *call_reply(struct call *call);
+
+/* Sets the error (GenericError). The first one wins. Returns CALL_ANSWER. */
+enum call_next call_fail(struct call *call, const char *format, ...) PRINTF_LIKE(2, 3);
+/* The same with ": " and the system's text for `error` (an errno, positive) at its end. */
+enum call_next call_fail_errno(struct call *call, int error, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+
+/* Memory of the command's own that goes with the call from hook to hook; freed by `release`. */
+void call_set_state(struct call *call, void *state);
+void *call_state(struct call *call);
+
+struct services *call_services(struct call *call);
+
+/*
+ * Says what the call is about to do that may take long ("opening '/mnt/nfs/x'"): named in the
+ * error and the log if it never comes back. Cheap; to be called before each step that may hang.
+ */
+void call_step(struct call *call, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/*
+ * True once the deadline has passed: a system call that returned EINTR is then not to be tried
+ * again. The caller fails with any error; the client gets the deadline's own.
+ */
+bool call_is_interrupted(struct call *call);
+
+/* ON_LOOP: ends a call whose hook returned CALL_PENDING. */
+void call_complete(struct call *call) ON_LOOP;
+
+enum delivery {
+    DELIVERY_DROPPED, /* the reply was never written: given up on, or the host went away */
+    DELIVERY_SEEN,    /* written, and followed by a request that is no sync, on the same connection */
+};
+
+/*
+ * ON_LOOP (`prepare`, `finish`, or `run` with CMD_ON_LOOP): has `settled` called with `token` on the
+ * loop once the fate of this call's reply is known. At most once; never when it stays unknown
+ * (written, then the connection ended).
+ */
+void call_on_delivery(struct call *call,
+                      void (*settled)(struct services *services, enum delivery what, uint64_t token),
+                      uint64_t token) ON_LOOP;
+
+#endif
