@@ -67,8 +67,10 @@ struct arg_spec {
 
     const struct arg_spec *fields; /* ARG_STRUCT: rows, ended by ARG_END */
 
-    /* ARG_CUSTOM: returns false if the value does not fit; `expected` is what the error names. */
-    bool (*decode)(const struct json_value *value, void *ret_member);
+    /* ARG_CUSTOM: returns false if the value does not fit. It may set an error of its own, naming
+     * the member by `path`; otherwise the error says that `expected` was expected. */
+    bool (*decode)(const struct json_value *value, void *ret_member, struct wire_error *error,
+                   const char *path);
     const char *expected;
 };
 

@@ -52,6 +52,7 @@ enum command_flags {
     CMD_RESCUE = 1 << 7,              /* runs on the rescue worker */
     CMD_NO_DEADLINE = 1 << 8,         /* none unless one is configured for it */
     CMD_UNSUPPORTED = 1 << 9,         /* listed as disabled, never runs */
+    CMD_DELIMITED = 1 << 10,          /* the reply is preceded by 0xFF */
 };
 
 struct command {
