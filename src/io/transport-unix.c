@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unix-listen: a listening stream socket.
+ *
+ * Taking over the socket of an agent that was killed must not take one away from an agent that
+ * lives, nor may two that start together both believe that they have it. So a socket that refuses
+ * connections is renamed first, which only one can do, and asked again under its new name; and who
+ * has bound a socket looks, once it listens, whether the path is still its own: before that
+ * moment it may have looked abandoned.
+ */
+#include "io/transport-method.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "base/log.h"
+
+/* How long nothing is accepted after the system was out of descriptors or memory. */
+#define ACCEPT_PAUSE_MS 200
+
+struct transport_unix {
+    struct transport common;
+    unsigned connections;
+    unsigned connections_max;
+    bool is_short_of_resources; /* accepting pauses until accept_again fires */
+    bool is_failure_logged;     /* since the last connection */
+    int listener;
+    struct event *readable;
+    struct event *accept_again;
+    dev_t device; /* which file at the path is ours */
+    ino_t inode;
+};
+
+static int unix_address(const char *path, struct sockaddr_un *ret_address, char **ret_reason)
+{
+    size_t length = strlen(path);
+
+    *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (length >= sizeof(ret_address->sun_path)) {
+        transport_set_reason(ret_reason, "the path of a unix socket has at most %zu characters: %s",
+                             sizeof(ret_address->sun_path) - 1, path);
+        return -ENAMETOOLONG;
+    }
+    memcpy(ret_address->sun_path, path, length);
+    return 0;
+}
+
+/* Returns 1 if somebody listens at the path (or might), 0 if nobody does, or -errno. */
+static int is_listened_on(const char *path)
+{
+    _cleanup_close_ int fd = -1;
+    struct sockaddr_un address;
+    char *reason = NULL;
+    int result;
+
+    result = unix_address(path, &address, &reason);
+    free(reason);
+    if (result < 0)
+        return result;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+        return 1;
+    switch (errno) {
+    case ECONNREFUSED:
+        return 0;
+    case ENOENT: /* it went away by itself */
+        return 0;
+    case EAGAIN: /* a full backlog */
+    case EPROTOTYPE:
+        return 1;
+    default:
+        return -errno;
+    }
+}
+
+static int refuse_as_in_use(const char *path, char **ret_reason)
+{
+    transport_set_reason(ret_reason, "another program listens on %s", path);
+    return -EADDRINUSE;
+}
+
+/* Gives a living socket its name again, unless a newer one has it by now. */
+static void put_back(const char *aside, const char *path)
+{
+    if (link(aside, path) == 0 || errno == EEXIST)
+        unlink(aside);
+    else if (rename(aside, path) < 0)
+        log_error("cannot rename %s back to %s: %s", aside, path, strerror(errno));
+}
+
+/* Removes the socket at the path if nobody listens on it any more. */
+static int remove_stale_socket(const char *path, char **ret_reason)
+{
+    char aside[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+    struct stat status;
+    int result;
+
+    if (lstat(path, &status) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(status.st_mode)) {
+        transport_set_reason(ret_reason, "%s exists and is not a socket", path);
+        return -EEXIST;
+    }
+    result = is_listened_on(path);
+    if (result != 0)
+        return result < 0 ? result : refuse_as_in_use(path, ret_reason);
+    if (snprintf(aside, sizeof(aside), "%s.%d", path, (int)getpid()) >= (int)sizeof(aside)) {
+        /* no room for a second name: the short way, whose race is a start-up of two agents */
+        return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+    }
+    if (rename(path, aside) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    result = is_listened_on(aside);
+    if (result != 0) {
+        put_back(aside, path);
+        return result < 0 ? result : refuse_as_in_use(path, ret_reason);
+    }
+    return unlink(aside) < 0 ? -errno : 0;
+}
+
+static bool is_own_file(const struct transport_unix *unix_transport)
+{
+    struct stat status;
+
+    return lstat(unix_transport->common.path, &status) == 0 &&
+           status.st_dev == unix_transport->device && status.st_ino == unix_transport->inode;
+}
+
+/* Binds and listens, so that the socket's file has mode 0600 from its first moment on. */
+static int listen_at_path(struct transport_unix *unix_transport, char **ret_reason)
+{
+    const char *path = unix_transport->common.path;
+    struct sockaddr_un address;
+    struct stat status;
+    int result;
+
+    result = unix_address(path, &address, ret_reason);
+    if (result < 0)
+        return result;
+    unix_transport->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (unix_transport->listener < 0)
+        return -errno;
+    /* Linux makes the file with the mode that the socket has when it is bound. */
+    if (fchmod(unix_transport->listener, 0600) < 0)
+        return -errno;
+    if (bind(unix_transport->listener, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+        if (errno != EADDRINUSE)
+            return -errno;
+        result = remove_stale_socket(path, ret_reason);
+        if (result < 0)
+            return result;
+        if (bind(unix_transport->listener, (const struct sockaddr *)&address, sizeof(address)) < 0)
+            return errno == EADDRINUSE ? refuse_as_in_use(path, ret_reason) : -errno;
+    }
+    if (lstat(path, &status) == 0) {
+        unix_transport->device = status.st_dev;
+        unix_transport->inode = status.st_ino;
+    }
+    if (listen(unix_transport->listener, SOMAXCONN) < 0)
+        return -errno;
+    if (!is_own_file(unix_transport))
+        return refuse_as_in_use(path, ret_reason);
+    return 0;
+}
+
+static bool may_accept(const struct transport_unix *unix_transport)
+{
+    return unix_transport->connections < unix_transport->connections_max &&
+           !unix_transport->is_short_of_resources;
+}
+
+/* Listens for further connections or, with every slot taken, leaves them to the backlog. */
+static void update_accepting(struct transport_unix *unix_transport)
+{
+    const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+
+    if (!may_accept(unix_transport)) {
+        event_del(unix_transport->readable);
+    } else if (event_add(unix_transport->readable, NULL) < 0) {
+        unix_transport->is_short_of_resources = true;
+        event_add(unix_transport->accept_again, &pause);
+    }
+}
+
+static void on_accept_again(evutil_socket_t fd, short what, void *context)
+{
+    struct transport_unix *unix_transport = context;
+
+    unix_transport->is_short_of_resources = false;
+    update_accepting(unix_transport);
+}
+
+/* The waiting client keeps the listener readable, so without a pause this would be a busy loop. */
+static void pause_accepting(struct transport_unix *unix_transport, int error)
+{
+    const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+
+    if (!unix_transport->is_failure_logged)
+        log_warning("cannot accept connections on %s for now: %s", unix_transport->common.path,
+                    strerror(error));
+    unix_transport->is_failure_logged = true;
+    unix_transport->is_short_of_resources = true;
+    event_add(unix_transport->accept_again, &pause);
+    update_accepting(unix_transport);
+}
+
+static void on_readable(evutil_socket_t listener, short what, void *context)
+{
+    struct transport_unix *unix_transport = context;
+    struct transport *transport = &unix_transport->common;
+    int fd;
+
+    fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        /* the client has gone again, or an error of its own connection, accept(2) */
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+            pause_accepting(unix_transport, errno);
+        return;
+    }
+    unix_transport->is_failure_logged = false;
+    unix_transport->connections++;
+    update_accepting(unix_transport);
+    transport->ops->connected(transport, fd, transport->context);
+}
+
+static void unix_free(struct transport *transport)
+{
+    struct transport_unix *unix_transport = (struct transport_unix *)transport;
+
+    /* Looked at before the listener is closed: until then its inode cannot be another file's. */
+    if (unix_transport->listener >= 0 && unix_transport->inode != 0 && is_own_file(unix_transport))
+        unlink(transport->path);
+    if (unix_transport->readable)
+        event_free(unix_transport->readable);
+    if (unix_transport->accept_again)
+        event_free(unix_transport->accept_again);
+    close_fd(unix_transport->listener);
+    free(unix_transport);
+}
+
+static int unix_start(struct transport_unix *unix_transport, char **ret_reason)
+{
+    struct event_base *base = unix_transport->common.base;
+    int result;
+
+    result = listen_at_path(unix_transport, ret_reason);
+    if (result < 0)
+        return result;
+    unix_transport->readable = event_new(base, unix_transport->listener, EV_READ | EV_PERSIST,
+                                         on_readable, unix_transport);
+    unix_transport->accept_again = evtimer_new(base, on_accept_again, unix_transport);
+    if (!unix_transport->readable || !unix_transport->accept_again ||
+        event_add(unix_transport->readable, NULL) < 0)
+        return -ENOMEM;
+    return 0;
+}
+
+static int unix_open(const struct transport *common, const struct transport_options *options,
+                     struct transport **ret_transport, char **ret_reason)
+{
+    struct transport_unix *unix_transport = calloc(1, sizeof(*unix_transport));
+    int result;
+
+    if (!unix_transport)
+        return -ENOMEM;
+    unix_transport->common = *common;
+    unix_transport->connections_max = options->connections_max > 0 ? options->connections_max : 1;
+    unix_transport->listener = -1;
+    result = unix_start(unix_transport, ret_reason);
+    if (result < 0) {
+        unix_free(&unix_transport->common);
+        return result;
+    }
+    *ret_transport = &unix_transport->common;
+    return 0;
+}
+
+static void unix_disconnected(struct transport *transport)
+{
+    struct transport_unix *unix_transport = (struct transport_unix *)transport;
+
+    unix_transport->connections--;
+    update_accepting(unix_transport);
+}
+
+const struct transport_class transport_unix_class = {
+    .name = "unix-listen",
+    .open = unix_open,
+    .disconnected = unix_disconnected,
+    .free = unix_free,
+};
