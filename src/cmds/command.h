@@ -29,6 +29,7 @@
 #include "base/thread.h"
 #include "cmds/args.h"
 #include "io/json-writer.h"
+#include "io/delivery.h"
 
 struct call;
 struct services; /* what commands may use of the agent: cmds/services.h */
@@ -122,18 +123,14 @@ bool call_is_interrupted(struct call *call);
 /* ON_LOOP: ends a call whose hook returned CALL_PENDING. */
 void call_complete(struct call *call) ON_LOOP;
 
-enum delivery {
-    DELIVERY_DROPPED, /* the reply was never written: given up on, or the host went away */
-    DELIVERY_SEEN,    /* written, and followed by a request that is no sync, on the same connection */
-};
-
 /*
- * ON_LOOP (`prepare`, `finish`, or `run` with CMD_ON_LOOP): has `settled` called with `token` on the
- * loop once the fate of this call's reply is known. At most once; never when it stays unknown
- * (written, then the connection ended).
+ * ON_LOOP (`prepare`, `finish`, or `run` with CMD_ON_LOOP): has `told` called on the loop, with
+ * the agent's struct services and `token`, when something becomes known of the fate of this call's
+ * reply: either DELIVERY_DROPPED, or DELIVERY_WRITTEN and then perhaps DELIVERY_SEEN
+ * (io/delivery.h says what each means).
  */
 void call_on_delivery(struct call *call,
-                      void (*settled)(struct services *services, enum delivery what, uint64_t token),
+                      void (*told)(void *services, enum delivery what, uint64_t token),
                       uint64_t token) ON_LOOP;
 
 #endif

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "base/settings.h"
+#include "base/thread.h"
+#include "cmds/dispatch.h"
+#include "cmds/services.h"
+#include "io/channel.h"
+#include "io/session.h"
+#include "jobs/pool.h"
+#include "jobs/task.h"
+
+/* So many requests more than the limit get through when they are reserved; fences twice that. */
+enum { RESERVED_REQUESTS = 64 };
+
+/* A worker beyond those that always stay ends after so long without work. */
+enum { WORKER_IDLE_MS = 10 * 1000 };
+
+/* How long a worker may take to come back when the agent ends. */
+enum { WORKER_STOP_MS = 1000 };
+
+struct agent_channel {
+    struct agent *agent;
+    char *name;
+    struct endpoint endpoint;
+    struct transport *transport;
+    struct list connections;
+};
+
+struct connection {
+    struct list in_channel;
+    struct agent_channel *owner;
+    struct channel *channel;
+};
+
+struct agent {
+    const struct settings *settings;
+    struct event_base *base;
+    struct event *signals[2];
+    struct pool *pool;
+    struct scheduler *scheduler;
+    struct services services;
+    struct agent_channel *channels;
+    size_t channel_count;
+    int failure; /* why the loop was left, -errno; 0: it was told to */
+};
+
+/* --- connections --- */
+
+static void connection_end(struct connection *connection)
+{
+    struct agent_channel *owner = connection->owner;
+    list_remove(&connection->in_channel);
+    channel_free(connection->channel);
+    free(connection);
+    transport_disconnected(owner->transport);
+}
+
+static void on_channel_ended(void *context, struct channel *channel, int error)
+{
+    struct connection *connection = context;
+    const char *name = connection->owner->name;
+    if (error)
+        log_info("channel %s: the connection ended: %s", name, strerror(error));
+    else
+        log_debug("channel %s: the connection ended", name);
+    connection_end(connection);
+}
+
+static void on_connected(struct transport *transport, int fd, void *context)
+{
+    struct agent_channel *owner = context;
+    const struct settings *settings = owner->agent->settings;
+    struct connection *connection = calloc(1, sizeof(*connection));
+    struct channel_options options = {
+        .kind = transport_is_device(transport) ? CHANNEL_PORT : CHANNEL_SOCKET,
+        .endpoint = &owner->endpoint,
+        .handler = dispatcher_request_handler(),
+        .handler_context = owner->agent->services.dispatcher,
+        .unsent_max = settings->unsent_bytes,
+        .ended = on_channel_ended,
+        .context = connection,
+    };
+    int error = -ENOMEM;
+    if (connection) {
+        list_init(&connection->in_channel);
+        connection->owner = owner;
+        error = channel_new(owner->agent->base, fd, &options, &connection->channel);
+    } else {
+        close_fd(fd);
+    }
+    if (error) {
+        log_error("channel %s: a connection could not be served: %s", owner->name,
+                  strerror(-error));
+        free(connection);
+        transport_disconnected(transport);
+        return;
+    }
+    log_debug("channel %s: connected", owner->name);
+    list_append(&owner->connections, &connection->in_channel);
+}
+
+static void on_transport_failed(struct transport *transport, int error, void *context)
+{
+    struct agent_channel *channel = context;
+    struct agent *agent = channel->agent;
+    log_error("channel %s: %s is gone: %s", channel->name, transport_path(transport),
+              strerror(-error));
+    /* With one channel there is nothing left to do; the service manager may start it again. */
+    if (agent->channel_count == 1) {
+        agent->failure = error;
+        event_base_loopbreak(agent->base);
+    }
+}
+
+static const struct transport_ops transport_ops = {
+    .connected = on_connected,
+    .failed = on_transport_failed,
+};
+
+static int agent_open_channel(struct agent *agent, struct agent_channel *channel, unsigned number,
+                              const struct agent_channel_options *options, char **ret_reason)
+{
+    const struct settings *settings = agent->settings;
+    channel->agent = agent;
+    list_init(&channel->connections);
+    channel->name = strdup(options->name);
+    if (!channel->name)
+        return -ENOMEM;
+    channel->endpoint = (struct endpoint){
+        .name = channel->name,
+        .number = number,
+        .pending_max = (unsigned)settings->pending_requests,
+        .reserve = RESERVED_REQUESTS,
+        .pending_bytes_max = settings->pending_bytes,
+        .scanner_limits = {.message_bytes_max = settings->message_bytes,
+                           .depth_max = settings->message_depth},
+    };
+    struct transport_options transport = {
+        .method = options->method,
+        .path = options->path,
+        .retry_path = options->retry_path,
+        .connections_max = (unsigned)settings->connections,
+    };
+    return transport_open(agent->base, &transport, &transport_ops, channel, &channel->transport,
+                          ret_reason);
+}
+
+static void agent_close_channel(struct agent_channel *channel)
+{
+    struct connection *connection;
+    list_for_each (connection, &channel->connections, struct connection, in_channel) {
+        channel_flush(connection->channel);
+        list_remove(&connection->in_channel);
+        channel_free(connection->channel);
+        free(connection);
+    }
+    transport_free(channel->transport);
+}
+
+/* --- the agent --- */
+
+static void on_signal(evutil_socket_t number, short events, void *argument)
+{
+    struct agent *agent = argument;
+    log_info("ending: signal %d", (int)number);
+    event_base_loopbreak(agent->base);
+}
+
+static int agent_catch_signals(struct agent *agent)
+{
+    const int numbers[] = {SIGTERM, SIGINT};
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+        agent->signals[i] = evsignal_new(agent->base, numbers[i], on_signal, agent);
+        if (!agent->signals[i] || event_add(agent->signals[i], NULL) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static int agent_start_engine(struct agent *agent, const struct agent_options *options)
+{
+    const struct settings *settings = options->settings;
+    struct pool_options pool = {
+        .workers = (unsigned)settings->workers,
+        .workers_max = (unsigned)settings->workers_max,
+        .lost_max = (unsigned)settings->workers_lost_max,
+        .origins = (unsigned)options->channel_count,
+        .idle_ms = WORKER_IDLE_MS,
+    };
+    int error = pool_new(agent->base, &pool, &agent->pool);
+    if (!error)
+        error = scheduler_new(agent->base, agent->pool, &agent->scheduler);
+    if (error)
+        return error;
+    struct dispatcher_options dispatcher = {
+        .services = &agent->services,
+        .pool = agent->pool,
+        .scheduler = agent->scheduler,
+        .gate = options->gate,
+    };
+    return dispatcher_new(&dispatcher, &agent->services.dispatcher);
+}
+
+int agent_new(const struct agent_options *options, struct agent **ret_agent, char **ret_reason)
+{
+    thread_set_role(THREAD_LOOP);
+    *ret_reason = NULL;
+    struct agent *agent = calloc(1, sizeof(*agent));
+    if (!agent)
+        return -ENOMEM;
+    agent->settings = options->settings;
+    agent->services.settings = options->settings;
+    agent->base = event_base_new();
+    agent->channels = calloc(options->channel_count, sizeof(*agent->channels));
+    int error = agent->base && agent->channels ? agent_catch_signals(agent) : -ENOMEM;
+    if (!error)
+        error = agent_start_engine(agent, options);
+    for (size_t i = 0; !error && i < options->channel_count; i++) {
+        agent->channel_count++;
+        error = agent_open_channel(agent, &agent->channels[i], (unsigned)i, &options->channels[i],
+                                   ret_reason);
+    }
+    if (error) {
+        agent_free(agent);
+        return error;
+    }
+    *ret_agent = agent;
+    return 0;
+}
+
+int agent_run(struct agent *agent)
+{
+    if (event_base_dispatch(agent->base) < 0)
+        return -EIO;
+    return agent->failure;
+}
+
+bool agent_free(struct agent *agent)
+{
+    if (!agent)
+        return true;
+    for (size_t i = 0; i < agent->channel_count; i++)
+        agent_close_channel(&agent->channels[i]);
+    if (!pool_free(agent->pool, WORKER_STOP_MS))
+        return false;
+    for (size_t i = 0; i < agent->channel_count; i++)
+        free(agent->channels[i].name);
+    free(agent->channels);
+    dispatcher_free(agent->services.dispatcher);
+    scheduler_free(agent->scheduler);
+    for (size_t i = 0; i < ARRAY_SIZE(agent->signals); i++)
+        if (agent->signals[i])
+            event_free(agent->signals[i]);
+    if (agent->base)
+        event_base_free(agent->base);
+    free(agent);
+    return true;
+}

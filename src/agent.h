@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BELLHOP_AGENT_H
+#define BELLHOP_AGENT_H
+
+/*
+ * The agent put together: loop, pool, scheduler, broker, commands and channels. main() makes one and
+ * runs it. All functions: the thread that becomes the loop.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/cleanup.h"
+#include "io/transport.h"
+
+struct agent;
+struct broker_process;
+struct gate;
+struct settings;
+
+struct agent_channel_options {
+    const char *name;
+    enum transport_method method;
+    const char *path; /* NULL: the method's default */
+    bool retry_path;
+};
+
+struct agent_options {
+    const struct settings *settings; /* outlives the agent */
+    const struct gate *gate;         /* the same */
+    const struct agent_channel_options *channels;
+    size_t channel_count;
+    const char *statedir;
+    int broker_fd; /* the connection to the broker that was started; taken */
+};
+
+/*
+ * Opens everything, jobs of earlier brokers first, channels last. Returns 0 or -errno with a message for
+ * the operator in `ret_reason` (malloc'ed).
+ */
+int agent_new(const struct agent_options *options, struct agent **ret_agent,
+              char **ret_reason) MUST_CHECK;
+
+/* Serves until SIGTERM or SIGINT. Returns 0, or -errno if it cannot go on. */
+int agent_run(struct agent *agent);
+
+/*
+ * Closes everything. Returns false if a worker is stuck and the process must _exit() without
+ * touching more.
+ */
+bool agent_free(struct agent *agent);
+
+#endif

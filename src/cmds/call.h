@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BELLHOP_CMDS_CALL_H
+#define BELLHOP_CMDS_CALL_H
+
+/*
+ * The inside of a call, for the dispatcher (and tests). Commands use command.h only.
+ *
+ * A call is moved: dispatcher (loop) → perhaps a worker, for decoding → loop → worker → loop.
+ * The fields say who may touch them when a deadline has passed and the loop goes on while the
+ * worker still has the call.
+ */
+
+#include <stdatomic.h>
+
+#include "base/buffer.h"
+#include "cmds/command.h"
+#include "cmds/wire-error.h"
+#include "io/json.h"
+#include "jobs/pool.h"
+#include "jobs/task.h"
+
+struct dispatcher;
+struct request;
+
+/* What the call was about to do; the last one said is the one that counts. */
+struct call_step_text {
+    struct call_step_text *previous;
+    char text[];
+};
+
+struct call {
+    /* immutable once the request was understood */
+    struct dispatcher *dispatcher;
+    struct services *services;
+    const struct command *command; /* NULL: there is none of that name, or no name */
+    size_t command_index;
+    struct buffer id; /* the request's id as JSON; empty: it has none */
+
+    /* loop only */
+    struct request *request; /* NULL once it was answered */
+    bool is_submitted;       /* the scheduler has the task; released() will be called */
+    bool is_given_up;
+    void (*told)(void *services, enum delivery what, uint64_t token);
+    uint64_t told_token;
+
+    /* owned by whoever has the call */
+    char *text; /* the message, until it is decoded */
+    size_t text_length;
+    struct json_document *document;
+    void *args;
+    struct buffer reply;
+    struct json_writer writer;
+    struct wire_error error;
+    void *state;
+    enum call_next next;
+
+    /* written by whoever has the call, read by the loop */
+    _Atomic(struct call_step_text *) step;
+
+    struct pool_work decoding; /* of a big message */
+    struct task task;
+};
+
+struct call *call_new(struct dispatcher *dispatcher, struct services *services,
+                      struct request *request) ON_LOOP;
+
+/* Returns NULL. */
+struct call *call_free(struct call *call);
+
+/*
+ * Reads call->text (which is taken): fills in id, command and args, or the error. Pure: any
+ * thread that has the call.
+ */
+void call_decode(struct call *call, const struct json_limits *limits);
+
+/* The reply's line, from what was written or the error. Empty if memory ran out. */
+struct buffer call_compose(struct call *call);
+
+/* The line of an error reply, from an error and the call's id: touches nothing a worker may have. */
+struct buffer call_compose_error(const struct call *call, const struct wire_error *error);
+
+/* The last step that was said, or NULL. */
+const char *call_last_step(const struct call *call);
+
+#endif

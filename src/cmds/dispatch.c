@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: MIT */
+#include "cmds/dispatch.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/settings.h"
+#include "cmds/call.h"
+#include "cmds/services.h"
+#include "cmds/table.h"
+#include "io/session.h"
+#include "security/gate.h"
+
+/* Longer messages are decoded on a worker: the loop has other clients. */
+enum { DECODE_ON_LOOP_BYTES = 64 * 1024 };
+
+enum { LANE_NAME_BYTES = 512 };
+
+struct dispatcher {
+    struct dispatcher_options options;
+    struct json_limits limits;
+    bool *is_enabled;      /* by index in the table; immutable */
+    uint64_t *deadline_ms; /* the same */
+};
+
+static struct call *call_of_task(struct task *task)
+{
+    return list_entry(task, struct call, task);
+}
+
+/* --- answering --- */
+
+static void call_answer(struct call *call, struct buffer line)
+{
+    bool succeeded = !call->error.is_set;
+    struct reply reply = {
+        .line = line,
+        .told = call->told,
+        .context = call->services,
+        .token = call->told_token,
+    };
+    if (succeeded && (call->command->flags & CMD_NO_SUCCESS_REPLY))
+        buffer_deinit(&reply.line);
+    if (succeeded && (call->command->flags & CMD_DELIMITED)) {
+        struct buffer delimited = BUFFER_INIT;
+        buffer_append_char(&delimited, '\xff');
+        buffer_append(&delimited, reply.line.data, reply.line.length);
+        buffer_deinit(&reply.line);
+        reply.line = delimited;
+        reply.is_delimited = true;
+    }
+    struct request *request = take_ptr(&call->request);
+    request_answer_take(request, &reply);
+}
+
+static unsigned long long deadline_s(const struct call *call)
+{
+    return (unsigned long long)((call->task.deadline_ms + 999) / 1000);
+}
+
+/* Answers with an error of the engine's, while a worker may still have the call. */
+static void call_answer_overdue(struct call *call)
+{
+    const char *step = call_last_step(call);
+    char stuck[64];
+    task_describe_stuck(&call->task, stuck, sizeof(stuck));
+    log_error("%s hangs%s%s%s%s", call->command->name, step ? " " : "", step ? step : "",
+              stuck[0] ? ", in the kernel's " : "", stuck);
+
+    struct wire_error error = {0};
+    wire_error_set(&error, WIRE_GENERIC_ERROR,
+                   "%s did not finish within %llu s%s%s%s; it may still be running, and its effect "
+                   "is unknown",
+                   call->command->name, deadline_s(call), step ? " (" : "", step ? step : "",
+                   step ? ")" : "");
+    struct reply reply = {.line = call_compose_error(call, &error)};
+    struct request *request = take_ptr(&call->request);
+    request_answer_take(request, &reply);
+}
+
+static void on_ended(struct task *task, enum task_outcome outcome)
+{
+    struct call *call = call_of_task(task);
+    const char *name = call->command->name;
+    struct wire_error *error = &call->error;
+    switch (outcome) {
+    case TASK_OVERDUE:
+        call_answer_overdue(call);
+        return;
+    case TASK_DONE:
+        if (error->is_set && task_is_interrupted(task)) {
+            const char *step = call_last_step(call);
+            *error = (struct wire_error){0};
+            wire_error_set(error, WIRE_GENERIC_ERROR,
+                           "%s did not finish within %llu s%s%s%s and was interrupted", name,
+                           deadline_s(call), step ? " (" : "", step ? step : "", step ? ")" : "");
+        }
+        break;
+    case TASK_CANCELLED:
+        wire_error_set(error, WIRE_GENERIC_ERROR, "%s was cancelled before it began", name);
+        break;
+    case TASK_NOT_BEGUN:
+        wire_error_set(error, WIRE_GENERIC_ERROR,
+                       "%s could not begin within %llu s: no worker was free; nothing was done",
+                       name, deadline_s(call));
+        break;
+    case TASK_REFUSED:
+        wire_error_set(error, WIRE_GENERIC_ERROR,
+                       "%s was refused: an earlier %s on the same %s has not come back", name,
+                       task_lane_blocker(task), call->command->lane);
+        break;
+    }
+    call_answer(call, call_compose(call));
+}
+
+/* --- through the hooks --- */
+
+static void log_call(const struct call *call)
+{
+    bool changes = call->command->flags & CMD_CHANGES_GUEST;
+    if (!log_is_enabled(changes ? LOG_INFO : LOG_DEBUG))
+        return;
+    _cleanup_buffer_ struct buffer args = BUFFER_INIT;
+    buffer_append_char(&args, ' ');
+    args_describe(call->command->args, call->args, &args);
+    log_write(changes ? LOG_INFO : LOG_DEBUG, "%s: %s%s", request_endpoint(call->request)->name,
+              call->command->name, args.length > 1 ? args.data : "");
+}
+
+static enum task_next call_finish(struct call *call)
+{
+    enum call_next next = CALL_ANSWER;
+    if (call->command->finish && !call->error.is_set)
+        next = call->command->finish(call);
+    return next == CALL_PENDING ? TASK_PENDING : TASK_FINISHED;
+}
+
+static enum task_next on_start(struct task *task)
+{
+    struct call *call = call_of_task(task);
+    const struct command *command = call->command;
+    log_call(call);
+    enum call_next next = CALL_CONTINUE;
+    if (command->prepare)
+        next = command->prepare(call);
+    if (next == CALL_CONTINUE && !(command->flags & CMD_ON_LOOP))
+        return TASK_TO_WORKER;
+    if (next == CALL_CONTINUE)
+        next = command->run(call);
+    if (next == CALL_CONTINUE)
+        return call_finish(call);
+    return next == CALL_PENDING ? TASK_PENDING : TASK_FINISHED;
+}
+
+static void on_work(struct task *task)
+{
+    struct call *call = call_of_task(task);
+    call->next = call->command->run(call);
+}
+
+static enum task_next on_worked(struct task *task)
+{
+    struct call *call = call_of_task(task);
+    return call->next == CALL_CONTINUE ? call_finish(call) : TASK_FINISHED;
+}
+
+static void on_released(struct task *task)
+{
+    struct call *call = call_of_task(task);
+    if (call->command->release)
+        call->command->release(call);
+    call_free(call);
+}
+
+static const struct task_ops call_task_ops = {
+    .start = on_start,
+    .work = on_work,
+    .worked = on_worked,
+    .ended = on_ended,
+    .released = on_released,
+};
+
+/* --- as the sessions' handler --- */
+
+static void call_tell_understood(struct call *call)
+{
+    unsigned flags = call->command && !call->error.is_set ? call->command->flags : 0;
+    struct request_traits traits = {
+        .is_fence = flags & CMD_FENCE,
+        .is_reserved = flags & CMD_RESERVED,
+        .has_id = call->id.length > 0,
+    };
+    request_understood(call->request, &traits);
+}
+
+static void decode_on_worker(struct pool_work *work)
+{
+    struct call *call = list_entry(work, struct call, decoding);
+    call_decode(call, &call->dispatcher->limits);
+}
+
+static void decoded(struct pool_work *work)
+{
+    call_tell_understood(list_entry(work, struct call, decoding));
+}
+
+/* Makes the request's call, if it has none yet. */
+static struct call *request_call(struct dispatcher *dispatcher, struct request *request)
+{
+    struct call *call = request_data(request);
+    if (!call) {
+        call = call_new(dispatcher, dispatcher->options.services, request);
+        request_set_data(request, call);
+    }
+    return call;
+}
+
+static void on_arrived(void *context, struct request *request, char *text, size_t length)
+{
+    struct dispatcher *dispatcher = context;
+    struct call *call = request_call(dispatcher, request);
+    if (!call) {
+        free(text);
+        request_understood(request, &(struct request_traits){0});
+        return;
+    }
+    call->text = text;
+    call->text_length = length;
+    if (length <= DECODE_ON_LOOP_BYTES) {
+        call_decode(call, &dispatcher->limits);
+        call_tell_understood(call);
+        return;
+    }
+    call->decoding.work = decode_on_worker;
+    call->decoding.worked = decoded;
+    call->decoding.origin = request_endpoint(request)->number;
+    pool_submit(dispatcher->options.pool, &call->decoding);
+}
+
+static void on_faulted(void *context, struct request *request, enum request_fault fault,
+                       const char *reason)
+{
+    struct call *call = request_call(context, request);
+    if (!call)
+        return;
+    /* A refusal is more to the point than what else may be wrong with the request. */
+    if (fault == FAULT_REFUSED)
+        call->error = (struct wire_error){0};
+    wire_error_set(&call->error, WIRE_GENERIC_ERROR, "%s", reason);
+}
+
+/* "handle:1000": the command's lane, and the argument that it is about. */
+static const char *call_lane(const struct call *call, char buffer[LANE_NAME_BYTES])
+{
+    const struct command *command = call->command;
+    if (!command->lane || !command->lane_arg)
+        return command->lane;
+    for (const struct arg_spec *spec = command->args; spec->name; spec++) {
+        if (strcmp(spec->name, command->lane_arg) != 0)
+            continue;
+        const char *member = (const char *)call->args + spec->offset;
+        if (spec->type == ARG_INT64)
+            snprintf(buffer, LANE_NAME_BYTES, "%s:%" PRId64, command->lane,
+                     *(const int64_t *)member);
+        else
+            snprintf(buffer, LANE_NAME_BYTES, "%s:%s", command->lane,
+                     ((const struct arg_text *)member)->data);
+    }
+    return buffer;
+}
+
+static void on_admitted(void *context, struct request *request)
+{
+    struct dispatcher *dispatcher = context;
+    struct call *call = request_data(request);
+    if (!call || call->error.is_set)
+        return;
+    char buffer[LANE_NAME_BYTES];
+    call->task.ops = &call_task_ops;
+    call->task.name = call->command->name;
+    call->task.deadline_ms = dispatcher->deadline_ms[call->command_index];
+    call->task.origin = request_endpoint(request)->number;
+    call->task.rescue = call->command->flags & CMD_RESCUE;
+    if (task_submit(dispatcher->options.scheduler, &call->task, call_lane(call, buffer)) == 0)
+        call->is_submitted = true;
+    else
+        wire_error_set(&call->error, WIRE_GENERIC_ERROR, "Out of memory for %s",
+                       call->command->name);
+}
+
+static bool is_frozen(const struct dispatcher *dispatcher)
+{
+    return dispatcher->options.is_frozen &&
+           dispatcher->options.is_frozen(dispatcher->options.context);
+}
+
+/* Sets the error of a call that may not begin now. */
+static void check_begin(const struct dispatcher *dispatcher, struct call *call)
+{
+    const struct command *command = call->command;
+    if (!command)
+        return;
+    if (!(command->flags & CMD_ALLOWED_WHEN_FROZEN) && is_frozen(dispatcher)) {
+        call->error = (struct wire_error){0};
+        wire_error_set(&call->error, WIRE_COMMAND_NOT_FOUND,
+                       "Command %s has been disabled: the agent is in frozen state",
+                       command->name);
+    }
+}
+
+static void on_turn(void *context, struct request *request)
+{
+    struct dispatcher *dispatcher = context;
+    struct call *call = request_data(request);
+    if (!call) {
+        request_answer_take(request, &(struct reply){.line = BUFFER_INIT});
+        return;
+    }
+    check_begin(dispatcher, call);
+    if (call->error.is_set && call->is_submitted) {
+        task_cancel(&call->task);
+    } else if (call->error.is_set) {
+        call_answer(call, call_compose(call));
+        call_free(call);
+    } else if (call->is_given_up && (call->command->flags & CMD_EXPIRES)) {
+        task_cancel(&call->task);
+    } else {
+        task_permit(&call->task);
+    }
+}
+
+static void on_given_up(void *context, struct request *request)
+{
+    struct call *call = request_data(request);
+    if (!call)
+        return;
+    call->is_given_up = true;
+    if (call->is_submitted && (call->command->flags & CMD_EXPIRES))
+        task_cancel(&call->task);
+}
+
+const struct request_handler *dispatcher_request_handler(void)
+{
+    static const struct request_handler handler = {
+        .arrived = on_arrived,
+        .faulted = on_faulted,
+        .admitted = on_admitted,
+        .turn = on_turn,
+        .given_up = on_given_up,
+    };
+    return &handler;
+}
+
+/* --- services --- */
+
+bool dispatcher_is_enabled(const struct dispatcher *dispatcher, size_t command_index)
+{
+    return dispatcher->is_enabled[command_index];
+}
+
+void services_for_each_command(struct services *services,
+                               void (*each)(const struct command *command, bool is_enabled,
+                                            void *context),
+                               void *context)
+{
+    for (size_t i = 0; i < command_count(); i++)
+        each(command_at(i), services->dispatcher->is_enabled[i], context);
+}
+
+struct detached_work {
+    struct pool_work work;
+    void (*function)(void *argument);
+    void *argument;
+};
+
+static void detached_run(struct pool_work *work)
+{
+    struct detached_work *detached = list_entry(work, struct detached_work, work);
+    detached->function(detached->argument);
+}
+
+static void detached_done(struct pool_work *work)
+{
+    free(list_entry(work, struct detached_work, work));
+}
+
+void services_run_detached(struct services *services, void (*function)(void *argument),
+                           void *argument)
+{
+    assert_on_loop();
+    struct detached_work *detached = calloc(1, sizeof(*detached));
+    if (!detached) {
+        function(argument);
+        return;
+    }
+    detached->function = function;
+    detached->argument = argument;
+    detached->work.work = detached_run;
+    detached->work.worked = detached_done;
+    pool_submit(services->dispatcher->options.pool, &detached->work);
+}
+
+/* --- its life --- */
+
+int dispatcher_new(const struct dispatcher_options *options, struct dispatcher **ret_dispatcher)
+{
+    assert_on_loop();
+    const struct settings *settings = options->services->settings;
+    struct dispatcher *dispatcher = calloc(1, sizeof(*dispatcher));
+    if (!dispatcher)
+        return -ENOMEM;
+    dispatcher->options = *options;
+    dispatcher->limits = (struct json_limits){
+        .depth_max = settings->message_depth,
+        .values_max = settings->message_values,
+    };
+    dispatcher->is_enabled = calloc(command_count(), sizeof(*dispatcher->is_enabled));
+    dispatcher->deadline_ms = calloc(command_count(), sizeof(*dispatcher->deadline_ms));
+    if (!dispatcher->is_enabled || !dispatcher->deadline_ms) {
+        dispatcher_free(dispatcher);
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < command_count(); i++) {
+        const struct command *command = command_at(i);
+        dispatcher->is_enabled[i] =
+            !(command->flags & CMD_UNSUPPORTED) && gate_allows(options->gate, command->name);
+        uint64_t fallback_s = command->flags & CMD_NO_DEADLINE ? 0 : settings->deadline_default_s;
+        dispatcher->deadline_ms[i] = settings_deadline_ms(settings, command->name, fallback_s);
+    }
+    *ret_dispatcher = dispatcher;
+    return 0;
+}
+
+struct dispatcher *dispatcher_free(struct dispatcher *dispatcher)
+{
+    if (!dispatcher)
+        return NULL;
+    free(dispatcher->is_enabled);
+    free(dispatcher->deadline_ms);
+    free(dispatcher);
+    return NULL;
+}

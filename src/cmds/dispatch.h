@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BELLHOP_CMDS_DISPATCH_H
+#define BELLHOP_CMDS_DISPATCH_H
+
+/*
+ * The dispatcher stands between sessions and the scheduler: it reads requests, asks the gates,
+ * makes a task of each, takes it through its command's hooks, and composes the reply. It is the
+ * only place that knows both a request and a command.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/cleanup.h"
+#include "base/thread.h"
+
+struct dispatcher;
+struct gate;
+struct pool;
+struct request_handler;
+struct scheduler;
+struct services;
+
+struct dispatcher_options {
+    struct services *services; /* its `settings` are read here; the others are for the commands */
+    struct pool *pool;
+    struct scheduler *scheduler;
+    const struct gate *gate;
+    bool (*is_frozen)(void *context); /* ON_LOOP; NULL: never */
+    void *context;
+};
+
+/* What the options point to must outlive the dispatcher. Returns 0 or -ENOMEM. */
+int dispatcher_new(const struct dispatcher_options *options,
+                   struct dispatcher **ret_dispatcher) MUST_CHECK ON_LOOP;
+struct dispatcher *dispatcher_free(struct dispatcher *dispatcher) ON_LOOP;
+
+/* What sessions are to be given as handler, with the dispatcher as its context. */
+const struct request_handler *dispatcher_request_handler(void);
+
+/* True if the command at that index of the table may be called. */
+bool dispatcher_is_enabled(const struct dispatcher *dispatcher, size_t command_index) ANY_THREAD;
+
+#endif

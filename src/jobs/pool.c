@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: MIT */
+#include "jobs/pool.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+/* Not used for anything else; its handler does nothing, it only ends system calls. */
+#define INTERRUPT_SIGNAL SIGUSR2
+
+/* Handlers are shallow, but getpwnam() and friends want room. */
+#define WORKER_STACK_BYTES (512 * 1024)
+
+struct worker {
+    /* immutable */
+    struct pool *pool;
+    bool is_rescue;
+    pthread_t thread;
+
+    /* loop only */
+    bool is_lost;
+
+    /* guarded by the pool's lock */
+    struct list in_workers; /* among pool->workers, or pool->ended once its thread is ending */
+    struct pool_work *work;
+    pid_t tid;
+    bool must_end;   /* as soon as it has no work: it was given up and replaced, or is surplus */
+    bool is_surplus; /* counted in `ending` */
+};
+
+struct origin {
+    unsigned in_flight; /* handed to the workers and not worked, without the given up */
+    struct list held;
+};
+
+struct pool {
+    /* immutable */
+    struct pool_options options;
+    int done_fd; /* eventfd: `done` or `ended` is not empty */
+
+    /* loop only */
+    struct event *done_event;
+    struct event *grow_timer;
+    struct origin *origins;
+    unsigned held_count;
+    unsigned alive; /* not given up, without the rescue worker */
+    unsigned lost;
+
+    /* guarded by lock */
+    pthread_mutex_t lock;
+    pthread_cond_t work_available;
+    pthread_cond_t rescue_available;
+    pthread_cond_t worker_ended;
+    struct list queue;
+    struct list rescue_queue;
+    struct list done;    /* worked, for the loop to take */
+    struct list workers; /* all with a thread that runs */
+    struct list ended;   /* to be joined by the loop */
+    unsigned queue_length;
+    unsigned idle;
+    unsigned ending;  /* surplus workers that have ended and are not joined yet */
+    unsigned may_end; /* how many more are above the number that always stays */
+    bool stopping;
+};
+
+static void ignore_signal(int number)
+{
+}
+
+static void pool_wake_loop(struct pool *pool)
+{
+    uint64_t one = 1;
+    ssize_t written = write(pool->done_fd, &one, sizeof(one));
+    (void)written; /* the counter is full: the loop is woken anyway */
+}
+
+/* --- the worker's side --- */
+
+static struct timespec monotonic_after(unsigned delay_ms)
+{
+    uint64_t at_ms = clock_now_ms() + delay_ms;
+    return (struct timespec){.tv_sec = (time_t)(at_ms / 1000),
+                             .tv_nsec = (long)(at_ms % 1000) * 1000000};
+}
+
+static struct pool_work *queue_pop(struct list *queue)
+{
+    struct pool_work *work = list_first(queue, struct pool_work, in_queue);
+    if (work)
+        list_remove(&work->in_queue);
+    return work;
+}
+
+/* Waits for work; NULL tells the worker to end. Called and returns with the lock held. */
+static struct pool_work *worker_next_locked(struct pool *pool, struct worker *worker)
+{
+    if (worker->is_rescue) {
+        while (list_is_empty(&pool->rescue_queue) && !pool->stopping)
+            pthread_cond_wait(&pool->rescue_available, &pool->lock);
+        return pool->stopping ? NULL : queue_pop(&pool->rescue_queue);
+    }
+
+    struct timespec until = monotonic_after(pool->options.idle_ms);
+    pool->idle++;
+    int waited = 0;
+    while (list_is_empty(&pool->queue) && !pool->stopping && !worker->must_end) {
+        if (pool->may_end == 0)
+            waited = pthread_cond_wait(&pool->work_available, &pool->lock);
+        else
+            waited = pthread_cond_timedwait(&pool->work_available, &pool->lock, &until);
+        if (waited == ETIMEDOUT && pool->may_end > 0 && list_is_empty(&pool->queue)) {
+            pool->may_end--;
+            pool->ending++;
+            worker->must_end = true;
+            worker->is_surplus = true;
+        }
+    }
+    pool->idle--;
+    if (pool->stopping || worker->must_end)
+        return NULL;
+    pool->queue_length--;
+    return queue_pop(&pool->queue);
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    struct pool *pool = worker->pool;
+    thread_set_role(THREAD_WORKER);
+
+    pthread_mutex_lock(&pool->lock);
+    worker->tid = (pid_t)syscall(SYS_gettid);
+    for (;;) {
+        struct pool_work *work = worker_next_locked(pool, worker);
+        if (!work)
+            break;
+        worker->work = work;
+        work->worker = worker;
+        pthread_mutex_unlock(&pool->lock);
+
+        work->work(work);
+
+        pthread_mutex_lock(&pool->lock);
+        worker->work = NULL;
+        work->worker = NULL;
+        bool wake = list_is_empty(&pool->done);
+        list_append(&pool->done, &work->in_queue);
+        if (wake)
+            pool_wake_loop(pool);
+    }
+    list_remove(&worker->in_workers);
+    list_append(&pool->ended, &worker->in_workers);
+    pool_wake_loop(pool);
+    pthread_cond_signal(&pool->worker_ended);
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+/* --- the loop's side --- */
+
+static int pool_add_worker(struct pool *pool, bool is_rescue)
+{
+    _cleanup_free_ struct worker *worker = calloc(1, sizeof(*worker));
+    if (!worker)
+        return -ENOMEM;
+    worker->pool = pool;
+    worker->is_rescue = is_rescue;
+
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES);
+
+    /* A worker takes no signal but the one that interrupts it. */
+    sigset_t all, before;
+    sigfillset(&all);
+    sigdelset(&all, INTERRUPT_SIGNAL);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_mutex_lock(&pool->lock);
+    int error = pthread_create(&worker->thread, &attributes, worker_main, worker);
+    if (!error) {
+        list_append(&pool->workers, &worker->in_workers);
+        worker = NULL;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return -error;
+}
+
+static void pool_update_may_end(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    unsigned staying = pool->options.workers + pool->ending;
+    pool->may_end = pool->alive > staying ? pool->alive - staying : 0;
+    pthread_cond_broadcast(&pool->work_available);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* Lost workers beyond those that are replaced take up room for others. */
+static unsigned pool_room(const struct pool *pool)
+{
+    const struct pool_options *options = &pool->options;
+    unsigned taken = pool->alive;
+    if (pool->lost > options->lost_max)
+        taken += pool->lost - options->lost_max;
+    return taken < options->workers_max ? options->workers_max - taken : 0;
+}
+
+/* Adds up to `wanted` workers, as far as the limits and the system let it. */
+static void pool_grow(struct pool *pool, unsigned wanted)
+{
+    for (; wanted > 0 && pool_room(pool) > 0; wanted--) {
+        int error = pool_add_worker(pool, false);
+        if (error) {
+            log_warning("no further worker could be started: %s", strerror(-error));
+            break;
+        }
+        pool->alive++;
+    }
+    pool_update_may_end(pool);
+}
+
+/* Makes up for workers that are missing among those that are always there. */
+static void pool_keep_up(struct pool *pool)
+{
+    unsigned always = pool->options.workers;
+    pool_grow(pool, pool->alive < always ? always - pool->alive : 0);
+}
+
+static void pool_arm_grow_timer(struct pool *pool)
+{
+    if (event_pending(pool->grow_timer, EV_TIMEOUT, NULL))
+        return;
+    struct timeval delay = {.tv_usec = POOL_GROW_AFTER_MS * 1000};
+    event_add(pool->grow_timer, &delay);
+}
+
+static void on_grow_timer(evutil_socket_t fd, short events, void *argument)
+{
+    struct pool *pool = argument;
+    uint64_t now = clock_now_ms();
+    unsigned waiting = 0;
+    bool any = false;
+
+    pthread_mutex_lock(&pool->lock);
+    struct pool_work *work;
+    list_for_each (work, &pool->queue, struct pool_work, in_queue) {
+        any = true;
+        /* The timer may be a little early against this clock. */
+        if (now - work->queued_ms + 5 >= POOL_GROW_AFTER_MS)
+            waiting++;
+    }
+    unsigned idle = pool->idle;
+    pthread_mutex_unlock(&pool->lock);
+
+    if (waiting > idle)
+        pool_grow(pool, waiting - idle);
+    if (any && pool_room(pool) > 0)
+        pool_arm_grow_timer(pool);
+}
+
+static unsigned pool_share(const struct pool *pool)
+{
+    unsigned half = pool->options.workers_max / 2;
+    return half > 0 ? half : 1;
+}
+
+static void pool_enqueue(struct pool *pool, struct pool_work *work)
+{
+    pthread_mutex_lock(&pool->lock);
+    list_append(&pool->queue, &work->in_queue);
+    pool->queue_length++;
+    bool all_busy = pool->queue_length > pool->idle;
+    pthread_cond_signal(&pool->work_available);
+    pthread_mutex_unlock(&pool->lock);
+    if (all_busy)
+        pool_arm_grow_timer(pool);
+}
+
+void pool_submit(struct pool *pool, struct pool_work *work)
+{
+    assert_on_loop();
+    work->queued_ms = clock_now_ms();
+    work->is_held = false;
+    work->is_given_up = false;
+    work->worker = NULL;
+    atomic_store(&work->interrupted, false);
+
+    if (work->rescue) {
+        pthread_mutex_lock(&pool->lock);
+        list_append(&pool->rescue_queue, &work->in_queue);
+        pthread_cond_signal(&pool->rescue_available);
+        pthread_mutex_unlock(&pool->lock);
+        return;
+    }
+    struct origin *origin = &pool->origins[work->origin];
+    if (origin->in_flight >= pool_share(pool)) {
+        work->is_held = true;
+        list_append(&origin->held, &work->in_queue);
+        pool->held_count++;
+        return;
+    }
+    origin->in_flight++;
+    pool_enqueue(pool, work);
+}
+
+/* One of the origin's places became free. */
+static void origin_leave(struct pool *pool, struct origin *origin)
+{
+    origin->in_flight--;
+    struct pool_work *next = list_first(&origin->held, struct pool_work, in_queue);
+    if (!next)
+        return;
+    list_remove(&next->in_queue);
+    next->is_held = false;
+    next->queued_ms = clock_now_ms();
+    pool->held_count--;
+    origin->in_flight++;
+    pool_enqueue(pool, next);
+}
+
+bool pool_withdraw(struct pool *pool, struct pool_work *work)
+{
+    assert_on_loop();
+    if (work->is_held) {
+        list_remove(&work->in_queue);
+        work->is_held = false;
+        pool->held_count--;
+        return true;
+    }
+    bool withdrawn = false;
+    pthread_mutex_lock(&pool->lock);
+    struct pool_work *queued;
+    list_for_each (queued, work->rescue ? &pool->rescue_queue : &pool->queue, struct pool_work,
+                   in_queue) {
+        if (queued != work)
+            continue;
+        list_remove(&work->in_queue);
+        if (!work->rescue)
+            pool->queue_length--;
+        withdrawn = true;
+        break;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (withdrawn && !work->rescue)
+        origin_leave(pool, &pool->origins[work->origin]);
+    return withdrawn;
+}
+
+void pool_interrupt(struct pool *pool, struct pool_work *work)
+{
+    assert_on_loop();
+    atomic_store(&work->interrupted, true);
+    /* Under the lock the worker cannot go on to other work, which the signal would hit. */
+    pthread_mutex_lock(&pool->lock);
+    if (work->worker)
+        pthread_kill(work->worker->thread, INTERRUPT_SIGNAL);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+bool pool_work_is_interrupted(struct pool_work *work)
+{
+    return atomic_load(&work->interrupted);
+}
+
+void pool_give_up(struct pool *pool, struct pool_work *work)
+{
+    assert_on_loop();
+    if (work->is_given_up)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    struct worker *worker = work->worker;
+    bool counts = worker && !worker->is_rescue;
+    if (counts) {
+        worker->is_lost = true;
+        worker->must_end = true;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (!counts)
+        return; /* it came back just now, or it is the rescue worker, which has no substitute */
+
+    work->is_given_up = true;
+    pool->lost++;
+    pool->alive--;
+    log_error("a worker is stuck and counted lost (%u of at most %u that are replaced)", pool->lost,
+              pool->options.lost_max);
+    pool_keep_up(pool);
+    origin_leave(pool, &pool->origins[work->origin]);
+}
+
+void pool_describe_stuck(struct pool *pool, struct pool_work *work, char *ret_text, size_t size)
+{
+    assert_on_loop();
+    ret_text[0] = '\0';
+    pthread_mutex_lock(&pool->lock);
+    pid_t tid = work->worker ? work->worker->tid : 0;
+    pthread_mutex_unlock(&pool->lock);
+    if (tid == 0)
+        return;
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/task/%d/wchan", (int)tid);
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, ret_text, size - 1);
+    ret_text[length > 0 ? length : 0] = '\0';
+    if (strcmp(ret_text, "0") == 0)
+        ret_text[0] = '\0';
+}
+
+struct pool_counts pool_counts(struct pool *pool)
+{
+    assert_on_loop();
+    pthread_mutex_lock(&pool->lock);
+    struct pool_counts counts = {
+        .workers = pool->alive,
+        .idle = pool->idle,
+        .lost = pool->lost,
+        .queued = pool->queue_length + pool->held_count,
+    };
+    pthread_mutex_unlock(&pool->lock);
+    return counts;
+}
+
+static void pool_join_ended(struct pool *pool, struct list *ended)
+{
+    struct worker *worker;
+    list_for_each (worker, ended, struct worker, in_workers) {
+        list_remove(&worker->in_workers);
+        pthread_join(worker->thread, NULL);
+        if (worker->is_surplus) {
+            pthread_mutex_lock(&pool->lock);
+            pool->ending--;
+            pthread_mutex_unlock(&pool->lock);
+        }
+        if (worker->is_lost) {
+            pool->lost--;
+            log_info("a worker that was counted lost came back (%u still lost)", pool->lost);
+        } else if (!worker->is_rescue) {
+            pool->alive--;
+        }
+        free(worker);
+    }
+}
+
+static void move_list(struct list *from, struct list *to)
+{
+    list_init(to);
+    if (list_is_empty(from))
+        return;
+    *to = *from;
+    to->next->previous = to;
+    to->previous->next = to;
+    list_init(from);
+}
+
+/* Everything is taken out under the lock, and looked at without it: callbacks may submit. */
+static void on_done(evutil_socket_t fd, short events, void *argument)
+{
+    struct pool *pool = argument;
+    uint64_t count;
+    ssize_t length = read(pool->done_fd, &count, sizeof(count));
+    (void)length;
+
+    struct list done, ended;
+    pthread_mutex_lock(&pool->lock);
+    move_list(&pool->done, &done);
+    move_list(&pool->ended, &ended);
+    pthread_mutex_unlock(&pool->lock);
+
+    struct pool_work *work;
+    while ((work = list_first(&done, struct pool_work, in_queue))) {
+        list_remove(&work->in_queue);
+        if (!work->rescue && !work->is_given_up)
+            origin_leave(pool, &pool->origins[work->origin]);
+        work->worked(work);
+    }
+    if (!list_is_empty(&ended)) {
+        pool_join_ended(pool, &ended);
+        pool_keep_up(pool);
+    }
+}
+
+static void pool_release(struct pool *pool)
+{
+    if (pool->done_event)
+        event_free(pool->done_event);
+    if (pool->grow_timer)
+        event_free(pool->grow_timer);
+    close_fd(pool->done_fd);
+    pthread_cond_destroy(&pool->work_available);
+    pthread_cond_destroy(&pool->rescue_available);
+    pthread_cond_destroy(&pool->worker_ended);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool->origins);
+    free(pool);
+}
+
+static void pool_init_sync(struct pool *pool)
+{
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->work_available, &monotonic);
+    pthread_cond_init(&pool->rescue_available, &monotonic);
+    pthread_cond_init(&pool->worker_ended, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    list_init(&pool->queue);
+    list_init(&pool->rescue_queue);
+    list_init(&pool->done);
+    list_init(&pool->workers);
+    list_init(&pool->ended);
+}
+
+int pool_new(struct event_base *base, const struct pool_options *options, struct pool **ret_pool)
+{
+    assert_on_loop();
+    struct pool *pool = calloc(1, sizeof(*pool));
+    if (!pool)
+        return -ENOMEM;
+    pool->options = *options;
+    pool_init_sync(pool);
+    pool->origins = calloc(options->origins, sizeof(*pool->origins));
+    pool->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (pool->done_fd >= 0)
+        pool->done_event = event_new(base, pool->done_fd, EV_READ | EV_PERSIST, on_done, pool);
+    pool->grow_timer = evtimer_new(base, on_grow_timer, pool);
+    if (!pool->origins || pool->done_fd < 0 || !pool->done_event || !pool->grow_timer) {
+        pool_release(pool);
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < options->origins; i++)
+        list_init(&pool->origins[i].held);
+
+    /* No SA_RESTART: the point is that the system call ends. */
+    struct sigaction action = {.sa_handler = ignore_signal};
+    sigaction(INTERRUPT_SIGNAL, &action, NULL);
+
+    event_add(pool->done_event, NULL);
+    int error = pool_add_worker(pool, true);
+    if (!error)
+        pool_grow(pool, options->workers);
+    if (error || pool->alive == 0) {
+        pool_free(pool, 1000);
+        return error ? error : -EAGAIN;
+    }
+    *ret_pool = pool;
+    return 0;
+}
+
+bool pool_free(struct pool *pool, unsigned timeout_ms)
+{
+    assert_on_loop();
+    if (!pool)
+        return true;
+    struct timespec until = monotonic_after(timeout_ms);
+    pthread_mutex_lock(&pool->lock);
+    pool->stopping = true;
+    pthread_cond_broadcast(&pool->work_available);
+    pthread_cond_broadcast(&pool->rescue_available);
+    struct worker *worker;
+    list_for_each (worker, &pool->workers, struct worker, in_workers) {
+        if (worker->work) {
+            atomic_store(&worker->work->interrupted, true);
+            pthread_kill(worker->thread, INTERRUPT_SIGNAL);
+        }
+    }
+    int waited = 0;
+    while (!list_is_empty(&pool->workers) && waited == 0)
+        waited = pthread_cond_timedwait(&pool->worker_ended, &pool->lock, &until);
+    bool all_ended = list_is_empty(&pool->workers);
+    struct list ended;
+    move_list(&pool->ended, &ended);
+    pthread_mutex_unlock(&pool->lock);
+
+    pool_join_ended(pool, &ended);
+    if (all_ended)
+        pool_release(pool);
+    return all_ended;
+}

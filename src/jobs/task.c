@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+#include "jobs/task.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+/* How often an overdue worker is signalled again, and when it is given up. */
+enum { INTERRUPT_EVERY_MS = 100, GIVE_UP_AFTER_MS = 1000 };
+
+enum task_state {
+    STATE_WAITING, /* for its permission or its lane */
+    STATE_WORKING, /* the pool has it */
+    STATE_PENDING, /* task_finish() is awaited */
+    STATE_RELEASED,
+};
+
+/* The tasks that must run one after another. It exists as long as it has any. */
+struct lane {
+    char *name;
+    struct list tasks;
+    struct task *lost; /* overdue: the lane is closed */
+    bool is_pumping;   /* lane_pump() is on the stack, and will look again */
+    UT_hash_handle hh;
+};
+
+struct scheduler {
+    struct event_base *base;
+    struct pool *pool;
+    struct lane *lanes;
+};
+
+static void lane_put(struct scheduler *scheduler, struct lane *lane)
+{
+    if (!list_is_empty(&lane->tasks))
+        return;
+    HASH_DEL(scheduler->lanes, lane);
+    free(lane->name);
+    free(lane);
+}
+
+static struct lane *lane_get(struct scheduler *scheduler, const char *name)
+{
+    struct lane *lane = NULL;
+    HASH_FIND_STR(scheduler->lanes, name, lane);
+    if (lane)
+        return lane;
+    lane = calloc(1, sizeof(*lane));
+    if (!lane)
+        return NULL;
+    lane->name = strdup(name);
+    list_init(&lane->tasks);
+    if (lane->name)
+        HASH_ADD_KEYPTR(hh, scheduler->lanes, lane->name, strlen(lane->name), lane);
+    if (!lane->name || !lane->hh.tbl) { /* uthash leaves it out when there is no memory */
+        free(lane->name);
+        free(lane);
+        return NULL;
+    }
+    return lane;
+}
+
+static void task_try_start(struct task *task);
+
+/* Starts what can start in the lane, or refuses it while the lane is closed. */
+static void lane_pump(struct scheduler *scheduler, struct lane *lane)
+{
+    if (lane->is_pumping)
+        return;
+    lane->is_pumping = true;
+    for (;;) {
+        struct task *next = NULL, *task;
+        list_for_each (task, &lane->tasks, struct task, in_lane) {
+            if (task->state == STATE_WAITING && task->is_permitted) {
+                next = task;
+                break;
+            }
+            if (!lane->lost)
+                break; /* only the first one may start */
+        }
+        if (!next)
+            break;
+        task_try_start(next);
+    }
+    lane->is_pumping = false;
+    lane_put(scheduler, lane);
+}
+
+static void task_stop_timer(struct task *task)
+{
+    if (task->timer)
+        event_free(task->timer);
+    task->timer = NULL;
+}
+
+/* Nothing runs any more: the lane goes on, and the owner gets the task back. */
+static void task_release(struct task *task)
+{
+    struct scheduler *scheduler = task->scheduler;
+    struct lane *lane = task->lane;
+    task->state = STATE_RELEASED;
+    task_stop_timer(task);
+    if (lane) {
+        list_remove(&task->in_lane);
+        if (lane->lost == task)
+            lane->lost = NULL;
+        task->lane = NULL;
+    }
+    task->ops->released(task);
+    if (lane)
+        lane_pump(scheduler, lane);
+}
+
+static void task_end(struct task *task, enum task_outcome outcome)
+{
+    if (task->has_ended)
+        return;
+    task->has_ended = true;
+    task->ops->ended(task, outcome);
+}
+
+static void task_end_and_release(struct task *task, enum task_outcome outcome)
+{
+    task_end(task, outcome);
+    task_release(task);
+}
+
+/* The client's wait is over, the work is not. */
+static void task_abandon(struct task *task)
+{
+    log_error("%s passed its deadline of %llu ms and does not come back", task->name,
+              (unsigned long long)task->deadline_ms);
+    struct lane *lane = task->lane;
+    if (lane)
+        lane->lost = task;
+    task_end(task, TASK_OVERDUE);
+    if (lane)
+        lane_pump(task->scheduler, lane);
+}
+
+static void task_arm_timer(struct task *task, uint64_t delay_ms)
+{
+    struct timeval delay = {.tv_sec = (time_t)(delay_ms / 1000),
+                            .tv_usec = (suseconds_t)(delay_ms % 1000) * 1000};
+    event_add(task->timer, &delay);
+}
+
+static void on_deadline(evutil_socket_t fd, short events, void *argument)
+{
+    struct task *task = argument;
+    struct pool *pool = task->scheduler->pool;
+    if (task->state == STATE_PENDING) {
+        atomic_store(&task->work.interrupted, true);
+        task_abandon(task);
+        return;
+    }
+    if (task->give_up_at_ms == 0) {
+        if (pool_withdraw(pool, &task->work)) {
+            task_end_and_release(task, TASK_NOT_BEGUN);
+            return;
+        }
+        task->give_up_at_ms = clock_now_ms() + GIVE_UP_AFTER_MS;
+    }
+    if (clock_now_ms() < task->give_up_at_ms) {
+        pool_interrupt(pool, &task->work);
+        task_arm_timer(task, INTERRUPT_EVERY_MS);
+        return;
+    }
+    task_abandon(task);
+    pool_give_up(pool, &task->work);
+}
+
+static void task_proceed(struct task *task, enum task_next next)
+{
+    switch (next) {
+    case TASK_TO_WORKER:
+        task->state = STATE_WORKING;
+        break;
+    case TASK_PENDING:
+        task->state = STATE_PENDING;
+        break;
+    case TASK_FINISHED:
+        task_end_and_release(task, TASK_DONE);
+        return;
+    }
+    if (!task->timer && task->deadline_ms > 0) {
+        task->timer = evtimer_new(task->scheduler->base, on_deadline, task);
+        if (task->timer)
+            task_arm_timer(task, task->deadline_ms);
+    }
+    if (next == TASK_TO_WORKER)
+        pool_submit(task->scheduler->pool, &task->work);
+}
+
+static void on_work(struct pool_work *work)
+{
+    struct task *task = list_entry(work, struct task, work);
+    task->ops->work(task);
+}
+
+static void on_worked(struct pool_work *work)
+{
+    struct task *task = list_entry(work, struct task, work);
+    if (task->has_ended) {
+        log_warning("%s came back after it was given up; its result is thrown away", task->name);
+        task_release(task);
+        return;
+    }
+    task_proceed(task, task->ops->worked(task));
+}
+
+/* Starts the task if it may; or refuses it, if its lane is closed. */
+static void task_try_start(struct task *task)
+{
+    struct lane *lane = task->lane;
+    if (task->state != STATE_WAITING || !task->is_permitted)
+        return;
+    if (lane && lane->lost) {
+        task->blocker = lane->lost->name;
+        task_end_and_release(task, TASK_REFUSED);
+        return;
+    }
+    if (lane && list_first(&lane->tasks, struct task, in_lane) != task)
+        return;
+    /* `start` may end up here again through what it completes; it is not to start twice. */
+    task->state = STATE_PENDING;
+    task_proceed(task, task->ops->start(task));
+}
+
+int scheduler_new(struct event_base *base, struct pool *pool, struct scheduler **ret_scheduler)
+{
+    assert_on_loop();
+    struct scheduler *scheduler = calloc(1, sizeof(*scheduler));
+    if (!scheduler)
+        return -ENOMEM;
+    scheduler->base = base;
+    scheduler->pool = pool;
+    *ret_scheduler = scheduler;
+    return 0;
+}
+
+struct scheduler *scheduler_free(struct scheduler *scheduler)
+{
+    if (!scheduler)
+        return NULL;
+    struct lane *lane, *next;
+    HASH_ITER(hh, scheduler->lanes, lane, next)
+    {
+        HASH_DEL(scheduler->lanes, lane);
+        free(lane->name);
+        free(lane);
+    }
+    free(scheduler);
+    return NULL;
+}
+
+int task_submit(struct scheduler *scheduler, struct task *task, const char *lane)
+{
+    assert_on_loop();
+    task->scheduler = scheduler;
+    task->state = STATE_WAITING;
+    task->work.work = on_work;
+    task->work.worked = on_worked;
+    task->work.origin = task->origin;
+    task->work.rescue = task->rescue;
+    list_init(&task->in_lane);
+    if (lane) {
+        task->lane = lane_get(scheduler, lane);
+        if (!task->lane)
+            return -ENOMEM;
+        list_append(&task->lane->tasks, &task->in_lane);
+    }
+    return 0;
+}
+
+void task_permit(struct task *task)
+{
+    assert_on_loop();
+    task->is_permitted = true;
+    task_try_start(task);
+}
+
+bool task_cancel(struct task *task)
+{
+    assert_on_loop();
+    if (task->state != STATE_WAITING)
+        return false;
+    task_end_and_release(task, TASK_CANCELLED);
+    return true;
+}
+
+void task_finish(struct task *task)
+{
+    assert_on_loop();
+    if (task->has_ended)
+        task_release(task);
+    else
+        task_end_and_release(task, TASK_DONE);
+}
+
+bool task_is_interrupted(struct task *task)
+{
+    return pool_work_is_interrupted(&task->work);
+}
+
+const char *task_lane_blocker(const struct task *task)
+{
+    return task->blocker;
+}
+
+void task_describe_stuck(struct task *task, char *ret_text, size_t size)
+{
+    assert_on_loop();
+    ret_text[0] = '\0';
+    if (task->state == STATE_WORKING)
+        pool_describe_stuck(task->scheduler->pool, &task->work, ret_text, size);
+}

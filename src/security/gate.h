@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BELLHOP_SECURITY_GATE_H
+#define BELLHOP_SECURITY_GATE_H
+
+/*
+ * The request gate: which commands may be called at all. Built once at start from the classic
+ * agent's lists, never changed, so any thread may ask.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct gate;
+
+struct gate_rules {
+    /* Only these are allowed; NULL: all. Borrowed for the call. */
+    const char *const *allowed;
+    size_t allowed_count;
+    /* These are not. */
+    const char *const *blocked;
+    size_t blocked_count;
+};
+
+/* Returns NULL if there is no memory. */
+struct gate *gate_new(const struct gate_rules *rules);
+struct gate *gate_free(struct gate *gate);
+
+bool gate_allows(const struct gate *gate, const char *command);
+
+#endif
