@@ -5,7 +5,7 @@
 /*
  * Writes JSON into a buffer: ASCII only, \u escapes for the rest, never a newline, `: ` and `, ` as
  * separators (what clients that match replies with sed and regular expressions are used to).
- * Bytes that are not UTF-8 become \ufffd. Commas are the writer's work. Not thread safe.
+ * Bytes that are not UTF-8 become \uFFFD. Commas are the writer's work. Not thread safe.
  */
 
 #include <stdbool.h>
@@ -21,7 +21,10 @@ struct json_writer {
     bool need_comma;    /* something stands before in the same array or object */
 };
 
-#define JSON_WRITER_INIT(buffer) {(buffer), false}
+#define JSON_WRITER_INIT(buffer) \
+    {                            \
+        (buffer), false          \
+    }
 
 void json_begin_object(struct json_writer *writer);
 void json_end_object(struct json_writer *writer);

@@ -6,9 +6,9 @@
  * One JSON text as a tree. This is the only header that stands before yajl: no yajl type is seen
  * outside json.c.
  *
- * A document owns its text and everything in the tree; strings point into the text where they
- * had no escapes, so a 48 MiB string is never copied. Documents are not thread safe; they are moved
- * between threads whole.
+ * A document owns its text and everything in the tree; strings point into the text, where their
+ * escapes were decoded, so a 48 MiB string is never copied. Documents are not thread safe; they are
+ * moved between threads whole.
  *
  * yajl 2.1.0 is no longer maintained, so what it is known to be lax about is checked here: UTF-8,
  * surrogate pairs in \u escapes, nesting depth, the number of values, duplicate member names.

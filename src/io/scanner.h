@@ -9,13 +9,15 @@
  * - A message ends at its closing brace or bracket, newline or not. A bare value (5, "s", true)
  *   ends at its closing quote or the next delimiter.
  * - 0xFF resets the scanner wherever it stands, also inside a string, and yields nothing.
- * - The order of braces, names, colons and commas is checked as the bytes arrive: a request that was
- *   cut off is noticed when the next one begins, instead of swallowing everything after it (libvirt
- *   never sends 0xFF). A control character inside a string is noticed at once, too.
+ * - The order of braces, names, colons and commas is checked as the bytes arrive: a request that
+ *   was cut off is noticed when the next one begins, instead of swallowing everything after it
+ *   (libvirt never sends 0xFF). A control character inside a string is noticed at once, too.
  * - A fault or an exceeded limit is reported once, when it is met; then input is skipped, unstored,
- *   to the next newline, 0xFF or the message's balanced end, whichever comes first.
+ *   to the next newline, 0xFF or the message's balanced end, whichever comes first. If what is out
+ *   of place is a '{', that end is the one of the message which seems to begin there.
+ * - How the bytes are cut into calls makes no difference to what comes out.
  *
- * Literals, numbers, escapes and UTF-8 are left to json.h. Not thread safe.
+ * Numbers, escapes and UTF-8 are left to json.h. Not thread safe.
  */
 
 #include <stdbool.h>
@@ -40,7 +42,7 @@ struct scan_outcome {
     size_t consumed; /* how many of the bytes are dealt with; call again with the rest */
     char *text;      /* SCAN_MESSAGE: malloc'ed, NUL-terminated, the caller's */
     size_t length;
-    char reason[160]; /* SCAN_FAULT: for the client, e.g. "JSON parse error, expecting value" */
+    char reason[160];   /* SCAN_FAULT: for the client, e.g. "JSON parse error, expecting value" */
     bool out_of_memory; /* SCAN_FAULT: the message did not fit into memory */
 };
 
