@@ -13,6 +13,7 @@
 #include "base/settings.h"
 #include "base/thread.h"
 #include "cmds/dispatch.h"
+#include "cmds/file-table.h"
 #include "cmds/services.h"
 #include "io/channel.h"
 #include "io/session.h"
@@ -202,6 +203,9 @@ static int agent_start_engine(struct agent *agent, const struct agent_options *o
         error = scheduler_new(agent->base, agent->pool, &agent->scheduler);
     if (error)
         return error;
+    agent->services.files = file_table_new(FILE_TABLE_FIRST_HANDLE, settings->handles);
+    if (!agent->services.files)
+        return -ENOMEM;
     struct dispatcher_options dispatcher = {
         .services = &agent->services,
         .pool = agent->pool,
@@ -257,6 +261,7 @@ bool agent_free(struct agent *agent)
         free(agent->channels[i].name);
     free(agent->channels);
     dispatcher_free(agent->services.dispatcher);
+    file_table_free(agent->services.files);
     scheduler_free(agent->scheduler);
     for (size_t i = 0; i < ARRAY_SIZE(agent->signals); i++)
         if (agent->signals[i])

@@ -31,7 +31,7 @@ struct agent_options {
     const struct agent_channel_options *channels;
     size_t channel_count;
     const char *statedir;
-    int broker_fd; /* the connection to the broker that was started; taken */
+    struct broker_process *broker; /* that was started; its connection is taken */
 };
 
 /*

@@ -331,7 +331,7 @@ static bool was_given(const struct arg_spec *spec, const char *base)
         return ((const struct arg_text *)(base + spec->offset))->data != NULL;
     if (spec->type == ARG_LIST)
         return ((const struct arg_list *)(base + spec->offset))->given;
-    return true;
+    return false; /* nobody can tell */
 }
 
 void args_describe(const struct arg_spec *specs, const void *args, struct buffer *out)

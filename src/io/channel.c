@@ -32,7 +32,8 @@ struct channel {
     bool is_closing;    /* the peer has closed its side: an end of file is still to be read */
     bool has_eof;       /* it was read: nothing more will come */
     bool is_in_callback; /* on_input() is on the stack and will write */
-    bool has_ended;
+    bool has_ended;      /* its owner is told when the event's callback is through */
+    int end_error;
 };
 
 /* What was read is used up before anybody reads again, so all channels share it. */
@@ -43,7 +44,14 @@ static void channel_end(struct channel *channel, int error)
     if (channel->has_ended)
         return;
     channel->has_ended = true;
-    channel->options.ended(channel->options.context, channel, error);
+    channel->end_error = error;
+}
+
+/* The last thing that any event's callback does: the owner may free the channel. */
+static void channel_leave(struct channel *channel)
+{
+    if (channel->has_ended)
+        channel->options.ended(channel->options.context, channel, channel->end_error);
 }
 
 static void channel_arm_tick(struct channel *channel)
@@ -174,8 +182,6 @@ static void channel_read(struct channel *channel)
 static void on_input(evutil_socket_t fd, short events, void *argument)
 {
     struct channel *channel = argument;
-    if (channel->has_ended)
-        return;
     if (events & EV_CLOSED)
         channel->is_closing = true;
     channel->is_in_callback = true;
@@ -186,22 +192,22 @@ static void on_input(evutil_socket_t fd, short events, void *argument)
     channel->is_in_callback = false;
     if (!channel->has_ended)
         channel_settle(channel);
+    channel_leave(channel);
 }
 
 static void on_wake(evutil_socket_t fd, short events, void *argument)
 {
     struct channel *channel = argument;
-    if (!channel->has_ended)
-        channel_settle(channel);
+    channel_settle(channel);
+    channel_leave(channel);
 }
 
 static void on_tick(evutil_socket_t fd, short events, void *argument)
 {
     struct channel *channel = argument;
-    if (channel->has_ended)
-        return;
     session_tick(channel->session, clock_now_ms());
     channel_settle(channel);
+    channel_leave(channel);
 }
 
 static void on_output_ready(void *argument)

@@ -36,7 +36,7 @@ struct channel_options {
     size_t unsent_max; /* above it, nothing is read */
 
     /* The connection has ended: `error` is 0 for an orderly end, else an errno. The callee calls
-     * channel_free(), now or later. Called at most once, never from within channel_new(). */
+     * channel_free() there and then. Comes from the loop only. */
     void (*ended)(void *context, struct channel *channel, int error);
     void *context;
 };

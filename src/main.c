@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bellhopd: reads its configuration, starts the broker, and runs the agent. The order matters: the
+ * broker is forked before there is any thread, lock file or log file that it could inherit.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "base/buffer.h"
+#include "base/log.h"
+#include "cmds/command.h"
+#include "cmds/table.h"
+#include "config.h"
+#include "jobs/broker.h"
+#include "options.h"
+#include "pidfile.h"
+#include "security/gate.h"
+
+/* How long the log may take to write its last lines. */
+enum { LOG_STOP_MS = 1000 };
+
+/* Says on stderr and in the log why it cannot start; `reason` may be NULL. */
+static int fail(const char *what, const char *reason, int error)
+{
+    log_error("%s%s%s", what, what[0] ? ": " : "", reason ? reason : strerror(-error));
+    return EXIT_FAILURE;
+}
+
+static const char **command_names(void)
+{
+    size_t count = command_count();
+    const char **names = calloc(count + 1, sizeof(*names));
+    for (size_t i = 0; names && i < count; i++)
+        names[i] = command_at(i)->name;
+    return names;
+}
+
+static int print_config(const struct config *config)
+{
+    _cleanup_buffer_ struct buffer text = BUFFER_INIT;
+    config_dump(config, &text);
+    if (text.failed || fwrite(text.data, 1, text.length, stdout) != text.length ||
+        fflush(stdout) == EOF)
+        return EXIT_FAILURE;
+    return EXIT_SUCCESS;
+}
+
+/*
+ * glibc keeps freed memory for later: large blocks stay in the heap once one was freed, and every
+ * thread has a heap of its own. An agent that copied one file is to be small again.
+ */
+static void limit_malloc(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+    mallopt(M_ARENA_MAX, 2);
+}
+
+/* File handles and running programs take descriptors; the broker has passed on the original limit. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static struct gate *make_gate(const struct config *config)
+{
+    static const char *const none[] = {NULL};
+    struct gate_rules rules = {
+        .blocked = (const char *const *)config->block_rpcs.names.items,
+        .blocked_count = config->block_rpcs.names.count,
+    };
+    if (config->allow_rpcs.is_given) {
+        rules.allowed_count = config->allow_rpcs.names.count;
+        rules.allowed = rules.allowed_count
+                            ? (const char *const *)config->allow_rpcs.names.items
+                            : none;
+    }
+    return gate_new(&rules);
+}
+
+static int fill_channels(const struct config *config, struct agent_channel_options **ret_channels)
+{
+    _cleanup_free_ struct agent_channel_options *channels =
+        calloc(config->channel_count, sizeof(*channels));
+    if (!channels)
+        return -ENOMEM;
+    for (size_t i = 0; i < config->channel_count; i++) {
+        const struct config_channel *from = &config->channels[i];
+        channels[i] = (struct agent_channel_options){
+            .name = from->name, .path = from->path, .retry_path = config->retry_path};
+        if (transport_method_from_name(from->method, &channels[i].method) < 0) {
+            log_error("channel %s: the method %s is not supported yet", from->name, from->method);
+            return -EOPNOTSUPP;
+        }
+    }
+    *ret_channels = take_ptr(&channels);
+    return 0;
+}
+
+/* Returns the exit status. With `*ret_is_stuck` the process must end without touching anything. */
+static int run_agent(const struct config *config, struct broker_process *broker, bool *ret_is_stuck)
+{
+    _cleanup_free_ struct agent_channel_options *channels = NULL;
+    _cleanup_free_ char *reason = NULL;
+    struct gate *gate = make_gate(config);
+    struct agent *agent = NULL;
+    int error = gate ? fill_channels(config, &channels) : -ENOMEM;
+    if (!error) {
+        struct agent_options options = {
+            .settings = &config->settings,
+            .gate = gate,
+            .channels = channels,
+            .channel_count = config->channel_count,
+            .statedir = config->statedir,
+            .broker = broker,
+        };
+        error = agent_new(&options, &agent, &reason);
+    }
+    if (error) {
+        gate_free(gate);
+        return fail("", reason, error);
+    }
+    log_info("bellhopd %s is ready", BELLHOP_VERSION);
+    error = agent_run(agent);
+    *ret_is_stuck = !agent_free(agent);
+    if (!*ret_is_stuck)
+        gate_free(gate);
+    return error ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int open_log(const struct config *config)
+{
+    struct log_options options = {
+        .path = config->logfile,
+        .level = config->verbose ? LOG_DEBUG : LOG_INFO,
+    };
+    return log_open(&options);
+}
+
+static int serve(const struct config *config)
+{
+    _cleanup_free_ char *reason = NULL;
+    struct pidfile *pidfile = NULL;
+    bool is_stuck = false;
+    _cleanup_(broker_process_deinit) struct broker_process broker = BROKER_PROCESS_INIT;
+
+    if (config->daemon)
+        return fail("daemon", "running in the background is not supported yet", -EOPNOTSUPP);
+
+    struct broker_options broker_options = {.state_directory = config->statedir,
+                                            .settings = &config->settings};
+    int error = broker_start(&broker_options, &broker);
+    if (error)
+        return fail("the broker could not be started", NULL, error);
+    error = open_log(config);
+    if (error)
+        return fail(config->logfile ? config->logfile : "stderr", NULL, error);
+    if (broker.listener_error)
+        log_warning("%s: %s: running programs will not be found by the next agent",
+                    config->statedir, strerror(-broker.listener_error));
+    for (size_t i = 0; i < config->warnings.count; i++)
+        log_warning("%s", config->warnings.items[i]);
+    if (config->has_pidfile) {
+        error = pidfile_create(config->pidfile, &pidfile, &reason);
+        if (error)
+            return fail(config->pidfile, reason, error);
+    }
+    raise_descriptor_limit();
+    umask((mode_t)config->settings.file_umask);
+    signal(SIGPIPE, SIG_IGN);
+    error = log_start();
+    int status = error ? fail("the log writer could not be started", NULL, error)
+                       : run_agent(config, &broker, &is_stuck);
+    pidfile_remove(pidfile);
+    log_stop(LOG_STOP_MS);
+    if (is_stuck)
+        _exit(status);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    _cleanup_(options_deinit) struct options options = {0};
+    _cleanup_free_ char *reason = NULL;
+    _cleanup_free_ const char **names = command_names();
+    struct config *config = NULL;
+    limit_malloc();
+
+    int error = names ? options_parse(argc, argv, &options, &reason) : -ENOMEM;
+    if (error)
+        return fail("", reason, error);
+    switch (options.action) {
+    case OPTIONS_PRINT_HELP:
+        options_print_help(stdout, argv[0]);
+        return EXIT_SUCCESS;
+    case OPTIONS_PRINT_VERSION:
+        options_print_version(stdout);
+        return EXIT_SUCCESS;
+    case OPTIONS_LIST_COMMANDS:
+        options_print_commands(stdout, names);
+        return EXIT_SUCCESS;
+    case OPTIONS_RUN:
+    case OPTIONS_DUMP_CONFIG:
+        break;
+    }
+    error = config_load(&options, names, &config, &reason);
+    if (error)
+        return fail("", reason, error);
+    int status =
+        options.action == OPTIONS_DUMP_CONFIG ? print_config(config) : serve(config);
+    config_free(config);
+    return status;
+}
