@@ -68,6 +68,43 @@ int settings_set(struct settings *settings, const char *group, const char *key, 
 /* True if bellhop has a group of that name (without "general" and "channel ..."). */
 bool settings_has_group(const char *group);
 
+/*
+ * Checks what one setting alone cannot tell: limits that contradict each other. Returns 0, -EINVAL
+ * with a message for the operator in `ret_reason` (malloc'ed), or -ENOMEM.
+ */
+int settings_check(const struct settings *settings, char **ret_reason) MUST_CHECK;
+
+/* --- the rows --- */
+
+enum setting_kind { SETTING_COUNT, SETTING_BYTES, SETTING_OCTAL, SETTING_SECONDS };
+
+struct setting {
+    const char *group;
+    const char *key;
+    enum setting_kind kind;
+    size_t offset; /* of its uint64_t in struct settings */
+    uint64_t default_value;
+    uint64_t min;
+    uint64_t max;
+    const char *help; /* one line; no full stop */
+};
+
+/* All rows, group by group, in the order of the manual page. The deadlines of single commands are
+ * no rows. */
+const struct setting *settings_rows(size_t *ret_count);
+
+uint64_t settings_value(const struct settings *settings, const struct setting *setting);
+
+/* Appends a value as it would be written in the file: "64M", "0022", "60". */
+struct buffer;
+void setting_format(const struct setting *setting, uint64_t value, struct buffer *out);
+
+/* Appends the groups and keys that differ from the defaults, each group after a blank line. */
+void settings_dump(const struct settings *settings, struct buffer *out);
+
+/* Appends every setting with its default, range and meaning as text, for `--help` and the like. */
+void settings_document(struct buffer *out);
+
 /* The deadline of a command in milliseconds, 0 for never; `fallback_s` where none is set for it. */
 uint64_t settings_deadline_ms(const struct settings *settings, const char *command,
                               uint64_t fallback_s);
