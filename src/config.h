@@ -54,12 +54,12 @@ struct config {
     bool daemon;
     bool verbose;
     bool retry_path;
-    char *logfile;         /* NULL: stderr */
-    char *pidfile;         /* NULL: none */
-    bool has_pidfile;    /* it was asked for: by -f, or by a file that does not just name the default
-                            (as dumps do); else `pidfile` is only for daemons */
-    char *fsfreeze_hook;   /* NULL: none */
-    char *statedir;        /* absolute */
+    char *logfile;    /* NULL: stderr */
+    char *pidfile;    /* NULL: none */
+    bool has_pidfile; /* it was asked for: by -f, or by a file that does not just name the default
+                         (as dumps do); else `pidfile` is only for daemons */
+    char *fsfreeze_hook; /* NULL: none */
+    char *statedir;      /* absolute */
 
     /* With `allow_rpcs` given nothing else is allowed; what `block_rpcs` has is never allowed. */
     struct config_list block_rpcs;

@@ -119,15 +119,15 @@ static char *describe_error(bool lacks_argument, const char *last)
     int length;
 
     if (lacks_argument && is_long)
-        length = asprintf(&reason, "option '%s' needs an argument", last);
+        length = asprintf(&reason, "option '%s' needs an argument; see --help", last);
     else if (lacks_argument)
-        length = asprintf(&reason, "option '-%c' needs an argument", optopt);
+        length = asprintf(&reason, "option '-%c' needs an argument; see --help", optopt);
     else if (optopt == 0)
-        length = asprintf(&reason, "unknown or ambiguous option '%s'", last);
+        length = asprintf(&reason, "unknown or ambiguous option '%s'; see --help", last);
     else if (is_known(optopt))
-        length = asprintf(&reason, "option '%s' takes no argument", last);
+        length = asprintf(&reason, "option '%s' takes no argument; see --help", last);
     else
-        length = asprintf(&reason, "unknown option '-%c'", optopt);
+        length = asprintf(&reason, "unknown option '-%c'; see --help", optopt);
     return length < 0 ? NULL : reason;
 }
 

@@ -65,10 +65,10 @@ void log_write_va(enum log_level level, const char *format, va_list arguments)
 #define log_error(...)   log_write(LOG_ERROR, __VA_ARGS__)
 #define log_warning(...) log_write(LOG_WARNING, __VA_ARGS__)
 #define log_info(...)    log_write(LOG_INFO, __VA_ARGS__)
-#define log_debug(...)                                                                             \
-    do {                                                                                           \
-        if (log_is_enabled(LOG_DEBUG))                                                             \
-            log_write(LOG_DEBUG, __VA_ARGS__);                                                     \
+#define log_debug(...)                         \
+    do {                                       \
+        if (log_is_enabled(LOG_DEBUG))         \
+            log_write(LOG_DEBUG, __VA_ARGS__); \
     } while (0)
 
 #endif

@@ -32,18 +32,18 @@ struct settings {
     uint64_t workers_lost_max; /* workers-lost-max: stuck ones that are replaced, 32 */
 
     /* [files] */
-    uint64_t handles;       /* handles: open at once, 1024 */
-    uint64_t file_umask;    /* umask: octal, 0022 */
+    uint64_t handles;    /* handles: open at once, 1024 */
+    uint64_t file_umask; /* umask: octal, 0022 */
 
     /* [exec] */
-    uint64_t exec_running;       /* running: programs at once, 256 */
-    uint64_t exec_stream_bytes;  /* stream-bytes: output kept per stream, 16 MiB */
-    uint64_t exec_output_bytes;  /* output-bytes: of all programs together, 256 MiB */
-    uint64_t exec_kept;          /* kept: finished programs whose result was not seen, 1024 */
-    uint64_t exec_retention_s;   /* retention: seconds that such a result is kept, 3600 */
+    uint64_t exec_running;      /* running: programs at once, 256 */
+    uint64_t exec_stream_bytes; /* stream-bytes: output kept per stream, 16 MiB */
+    uint64_t exec_output_bytes; /* output-bytes: of all programs together, 256 MiB */
+    uint64_t exec_kept;         /* kept: finished programs whose result was not seen, 1024 */
+    uint64_t exec_retention_s;  /* retention: seconds that such a result is kept, 3600 */
 
     /* [deadline]: seconds, 0 is never; `default`, and any command's name */
-    uint64_t deadline_default_s; /* 60 */
+    uint64_t deadline_default_s;        /* 60 */
     struct deadline_setting *deadlines; /* array of `deadline_count` */
     size_t deadline_count;
 };

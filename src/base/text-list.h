@@ -20,8 +20,8 @@ void text_list_deinit(struct text_list *list);
 int text_list_append(struct text_list *list, const char *text, size_t length) MUST_CHECK;
 
 /* The same of a formatted text. */
-int text_list_append_format(struct text_list *list, const char *format, ...) PRINTF_LIKE(2, 3)
-    MUST_CHECK;
+int text_list_append_format(struct text_list *list, const char *format, ...)
+    PRINTF_LIKE(2, 3) MUST_CHECK;
 
 bool text_list_contains(const struct text_list *list, const char *text);
 
