@@ -49,7 +49,7 @@ static inline void list_remove(struct list *element)
     list_init(element);
 }
 
-#define list_entry(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+#define list_entry(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #define list_first(head, type, member)                                                             \
     (list_is_empty(head) ? NULL : list_entry((head)->next, type, member))
