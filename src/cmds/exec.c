@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+
+/*
+ * guest-exec, guest-exec-status: programs. The broker runs them and keeps their output; here a
+ * request becomes a payload for it (on a worker: it may be large), and a job a reply. A status is a
+ * look in the job table, answered on the loop unless it has much output to encode.
+ */
+
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/base64.h"
+#include "base/utf8.h"
+#include "cmds/command.h"
+#include "cmds/services.h"
+#include "cmds/wire-error.h"
+#include "io/json.h"
+#include "jobs/broker-client.h"
+#include "jobs/broker-payload.h"
+#include "jobs/exec-job.h"
+#include "jobs/job-table.h"
+
+/* More output than this is encoded by a worker. */
+#define ENCODED_ON_LOOP_BYTES (256u * 1024)
+
+/* Of a program's path, in an error that must have room for its cause too. */
+#define SHOWN_PATH_BYTES 600
+
+/* --- guest-exec --- */
+
+struct exec_args {
+    struct arg_text path;
+    struct arg_list arguments;
+    struct arg_list environment;
+    struct arg_text input_data;
+    enum broker_capture capture;
+};
+
+/* A bool of old, or one of the names that came later. Both stand for "no" when not given. */
+static bool decode_capture(const struct json_value *value, void *ret_member,
+                           struct wire_error *error, const char *path)
+{
+    static const char *const names[BROKER_CAPTURE_COUNT] = {
+        [BROKER_CAPTURE_NONE] = "none",     [BROKER_CAPTURE_STDOUT] = "stdout",
+        [BROKER_CAPTURE_STDERR] = "stderr", [BROKER_CAPTURE_SEPARATED] = "separated",
+        [BROKER_CAPTURE_MERGED] = "merged",
+    };
+    enum broker_capture *capture = ret_member;
+    if (value->type == JSON_BOOL) {
+        *capture = value->boolean ? BROKER_CAPTURE_SEPARATED : BROKER_CAPTURE_NONE;
+        return true;
+    }
+    if (value->type != JSON_STRING)
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (strlen(names[i]) == value->length && strcmp(names[i], value->text) == 0) {
+            *capture = (enum broker_capture)i;
+            return true;
+        }
+    }
+    wire_error_set(error, WIRE_GENERIC_ERROR, "Parameter '%s' does not accept value '%s'", path,
+                   value->text);
+    return false;
+}
+
+static const struct arg_spec text_element = {.name = "", .type = ARG_STRING};
+
+/* What a program is given besides its arguments may be secret. */
+static const struct arg_spec exec_specs[] = {
+    {ARG(ARG_STRING, struct exec_args, path, "path")},
+    {ARG(ARG_LIST, struct exec_args, arguments, "arg"), .flags = ARG_OPTIONAL,
+     .element = &text_element, .element_size = sizeof(struct arg_text)},
+    {ARG(ARG_LIST, struct exec_args, environment, "env"), .flags = ARG_OPTIONAL | ARG_SECRET,
+     .element = &text_element, .element_size = sizeof(struct arg_text)},
+    {ARG(ARG_STRING, struct exec_args, input_data, "input-data"),
+     .flags = ARG_OPTIONAL | ARG_SECRET},
+    {ARG(ARG_CUSTOM, struct exec_args, capture, "capture-output"), .flags = ARG_OPTIONAL,
+     .decode = decode_capture, .expected = "GuestExecCaptureOutput"},
+    ARG_END,
+};
+
+/* What goes with the call from the worker to the loop. */
+struct exec_state {
+    struct spawn_payload payload;
+};
+
+static enum call_next fail_start(struct call *call, int error, enum broker_stage stage)
+{
+    const char *path = ((const struct exec_args *)call_args(call))->path.data;
+    char system[128];
+    const char *cause = strerror_r(error, system, sizeof(system));
+    size_t length = strlen(path);
+    size_t shown = length;
+    if (length > SHOWN_PATH_BYTES)
+        shown = utf8_valid_prefix(path, SHOWN_PATH_BYTES);
+    switch (stage) {
+    case BROKER_STAGE_FORK:
+        return call_fail(call, "Failed to fork (%s)", cause);
+    case BROKER_STAGE_ACCEPT:
+        if (error == EPIPE)
+            return call_fail(call, "guest-exec failed: the broker, which runs programs, is gone; "
+                                   "whether the program was started is not known");
+        return call_fail(call, "guest-exec failed: the broker did not take the program (%s)",
+                         cause);
+    default:
+        return call_fail(call, "Failed to execute child process \u201c%.*s%s\u201d (%s)",
+                         (int)shown, path, shown < length ? "\u2026" : "", cause);
+    }
+}
+
+/* The strings of a list, after `first` unless that is NULL. NULL: no memory. */
+static const char **collect(const char *first, const struct arg_list *list)
+{
+    const struct arg_text *items = list->items;
+    const char **strings = calloc(list->count + 1, sizeof(*strings));
+    size_t count = 0;
+    if (strings && first)
+        strings[count++] = first;
+    for (size_t i = 0; strings && i < list->count; i++)
+        strings[count++] = items[i].data;
+    return strings;
+}
+
+static enum call_next exec_run(struct call *call)
+{
+    struct exec_args *args = call_args(call);
+    size_t input_bytes = 0;
+    if (args->input_data.data &&
+        base64_decode_in_place(args->input_data.data, args->input_data.length, &input_bytes) < 0)
+        return call_fail(call, "Base64 data contains invalid characters");
+
+    _cleanup_free_ const char **arguments = collect(args->path.data, &args->arguments);
+    _cleanup_free_ const char **environment = collect(NULL, &args->environment);
+    _cleanup_free_ struct exec_state *state = calloc(1, sizeof(*state));
+    if (!arguments || !environment || !state)
+        return call_fail(call, "Out of memory");
+    struct spawn_request request = {
+        .program = args->path.data,
+        .arguments = arguments,
+        .argument_count = args->arguments.count + 1,
+        .environment = environment,
+        .environment_count = args->environment.count,
+        .has_environment = args->environment.given,
+        .input = args->input_data.data,
+        .input_bytes = input_bytes,
+        .has_input = args->input_data.data != NULL,
+        .capture = args->capture,
+    };
+    state->payload.fd = -1;
+    int error = spawn_payload_build(&request, &state->payload);
+    if (error == -E2BIG)
+        return fail_start(call, E2BIG, BROKER_STAGE_EXEC);
+    if (error)
+        return call_fail_errno(call, -error, "guest-exec failed");
+    call_set_state(call, take_ptr(&state));
+    return CALL_CONTINUE;
+}
+
+static void exec_started_or_not(struct exec_job *exec, int error, enum broker_stage stage,
+                                void *context)
+{
+    struct call *call = context;
+    if (error) {
+        fail_start(call, error, stage);
+    } else {
+        struct json_writer *reply = call_reply(call);
+        json_begin_object(reply);
+        json_member_int(reply, "pid", exec->job.pid);
+        json_end_object(reply);
+    }
+    call_complete(call);
+}
+
+/* Without the reply nobody knows the pid, so nobody will ask for the result. */
+static void exec_told(void *context, enum delivery what, uint64_t job_id)
+{
+    struct services *services = context;
+    struct job *job = job_table_find(services->jobs, job_id);
+    if (job && what == DELIVERY_DROPPED)
+        job_table_abandon(services->jobs, job);
+}
+
+static enum call_next exec_finish(struct call *call)
+{
+    struct exec_state *state = call_state(call);
+    const struct exec_args *args = call_args(call);
+    struct exec_job *exec;
+    char reason[JOB_REASON_MAX];
+
+    call_step(call, "starting '%s'", args->path.data);
+    if (broker_client_spawn_take(call_services(call)->broker, &state->payload, exec_started_or_not,
+                                 call, &exec, reason) < 0)
+        return call_fail(call, "guest-exec refused: %s", reason);
+    call_on_delivery(call, exec_told, exec->job.id);
+    return CALL_PENDING;
+}
+
+static void exec_release(struct call *call)
+{
+    struct exec_state *state = call_state(call);
+    if (!state)
+        return;
+    spawn_payload_deinit(&state->payload);
+    free(state);
+}
+
+/* --- guest-exec-status --- */
+
+struct status_args {
+    int64_t pid;
+};
+
+static const struct arg_spec status_specs[] = {
+    {ARG(ARG_INT64, struct status_args, pid, "pid")},
+    ARG_END,
+};
+
+static void status_told(void *context, enum delivery what, uint64_t job_id)
+{
+    struct services *services = context;
+    struct job *job = job_table_find(services->jobs, job_id);
+    if (!job)
+        return;
+    if (what == DELIVERY_WRITTEN)
+        job_table_answered(services->jobs, job);
+    else if (what == DELIVERY_SEEN)
+        job_table_seen(services->jobs, job);
+}
+
+/* Nothing was written, nothing is there: that is how the classic agent has it. What was lost is
+ * never silent. */
+static bool write_output(struct json_writer *reply, const struct exec_output *output,
+                         const char *data_name, const char *truncated_name)
+{
+    if (output->size_bytes == 0 && !output->is_truncated)
+        return true;
+    const void *bytes;
+    if (exec_output_map(output, &bytes) < 0)
+        return false;
+    json_member_base64(reply, data_name, bytes, output->size_bytes);
+    exec_output_unmap(output, bytes);
+    json_member_bool(reply, truncated_name, output->is_truncated);
+    return true;
+}
+
+static enum call_next write_status(struct call *call, const struct exec_job *exec)
+{
+    struct json_writer *reply = call_reply(call);
+    json_begin_object(reply);
+    json_member_bool(reply, "exited", true);
+    if (WIFSIGNALED(exec->wait_status))
+        json_member_int(reply, "signal", WTERMSIG(exec->wait_status));
+    else
+        json_member_int(reply, "exitcode", WEXITSTATUS(exec->wait_status));
+    if (!write_output(reply, &exec->outputs[0], "out-data", "out-truncated") ||
+        !write_output(reply, &exec->outputs[1], "err-data", "err-truncated"))
+        return call_fail(call, "Out of memory for the program's output");
+    json_end_object(reply);
+    return CALL_ANSWER;
+}
+
+static enum call_next status_prepare(struct call *call)
+{
+    const struct status_args *args = call_args(call);
+    struct services *services = call_services(call);
+    struct job *job = job_table_find_pid(services->jobs, args->pid);
+    struct exec_job *exec = job ? exec_job_of(job) : NULL;
+    if (!exec)
+        return call_fail(call, "Invalid parameter 'pid'");
+    if (!job_is_over(job)) {
+        struct json_writer *reply = call_reply(call);
+        json_begin_object(reply);
+        json_member_bool(reply, "exited", false);
+        json_end_object(reply);
+        return CALL_ANSWER;
+    }
+    call_on_delivery(call, status_told, job->id);
+    if (job->state != JOB_DONE)
+        return call_fail(call,
+                         "What became of the program with pid %lld is not known: the broker, which "
+                         "ran it, is gone",
+                         (long long)args->pid);
+    if (job->result_bytes <= ENCODED_ON_LOOP_BYTES)
+        return write_status(call, exec);
+    call_set_state(call, job_ref(job));
+    return CALL_CONTINUE;
+}
+
+static enum call_next status_run(struct call *call)
+{
+    struct job *job = call_state(call);
+    return write_status(call, exec_job_of(job));
+}
+
+static void status_release(struct call *call)
+{
+    job_unref(call_state(call));
+}
+
+/* --- the rows --- */
+
+static const struct command rows[] = {
+    {
+        .name = "guest-exec",
+        .summary = "Run a program in the guest",
+        .args = exec_specs,
+        .args_size = sizeof(struct exec_args),
+        .run = exec_run,
+        .finish = exec_finish,
+        .release = exec_release,
+        .flags = CMD_CHANGES_GUEST,
+    },
+    {
+        .name = "guest-exec-status",
+        .summary = "Tell whether a program has ended, with which status and output",
+        .args = status_specs,
+        .args_size = sizeof(struct status_args),
+        .prepare = status_prepare,
+        .run = status_run,
+        .release = status_release,
+    },
+};
+
+const struct command_family exec_commands = COMMAND_FAMILY(rows);

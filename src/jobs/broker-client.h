@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BELLHOP_JOBS_BROKER_CLIENT_H
+#define BELLHOP_JOBS_BROKER_CLIENT_H
+
+/*
+ * The agent's way to its broker, and to those that earlier agents left running. Programs are jobs
+ * in the job table from the moment they are asked for. Nothing here waits for a broker, but for
+ * broker_client_adopt() at the start. The I/O thread's alone.
+ */
+
+#include <stdbool.h>
+
+#include "base/cleanup.h"
+#include "base/thread.h"
+#include "jobs/broker-payload.h"
+#include "jobs/exec-job.h"
+#include "jobs/job-table.h"
+
+struct broker_client;
+struct broker_process;
+struct event_base;
+
+/*
+ * Takes what is in `process`. Jobs go to `jobs`, which must outlive the client. `state_directory`
+ * is copied. Returns NULL if there is no memory.
+ */
+struct broker_client *broker_client_new_take(struct event_base *base, struct job_table *jobs,
+                                             const char *state_directory,
+                                             struct broker_process *process) ON_LOOP;
+
+/*
+ * Ends the connections; to be called before job_table_free(). Programs and results stay with their
+ * brokers for the next agent. Whoever waits for a start is not told any more. Returns NULL.
+ */
+struct broker_client *broker_client_free(struct broker_client *client) ON_LOOP;
+
+/*
+ * Finds the brokers of earlier agents and enters their jobs into the table; removes the sockets of
+ * those that are no more. To be called once, before anybody is served. Waits for at most
+ * `timeout_ms`; one that answers later is taken over later.
+ */
+void broker_client_adopt(struct broker_client *client, unsigned timeout_ms) ON_LOOP;
+
+/*
+ * Has a program started. Takes the payload's contents in any case.
+ * Returns 0, and `started` will be called, once; or -errno with the reason, for the client: a limit
+ * (-EBUSY), the broker is gone (-EPIPE), no memory.
+ */
+int broker_client_spawn_take(struct broker_client *client, struct spawn_payload *payload,
+                             exec_started started, void *context, struct exec_job **ret_job,
+                             char ret_reason[JOB_REASON_MAX]) ON_LOOP MUST_CHECK;
+
+/* Sends a signal to a program, or to its whole process group. Returns 0; -ESRCH; or -errno. */
+int broker_client_signal(struct broker_client *client, struct exec_job *job, int number,
+                         bool to_group) ON_LOOP MUST_CHECK;
+
+#endif

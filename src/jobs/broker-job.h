@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BELLHOP_JOBS_BROKER_JOB_H
+#define BELLHOP_JOBS_BROKER_JOB_H
+
+/*
+ * One program in the broker's keeping: its process, its pipes, its output, its end. Lives in the
+ * broker process, which has one thread.
+ *
+ * It is done, and told to be, when it has ended and its output is at its end. Where a background
+ * child keeps the pipe open, it is done when its end and the last byte are both 1 s ago, and at the
+ * latest 5 s after its end.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/cleanup.h"
+#include "base/list.h"
+#include "jobs/broker-input.h"
+#include "jobs/broker-payload.h"
+#include "jobs/broker-protocol.h"
+#include "jobs/broker-stream.h"
+#include "jobs/child.h"
+
+#define BROKER_LINGER_QUIET_MS 1000
+#define BROKER_LINGER_MAX_MS   5000
+
+/* What the agent has still to be told of a job, in the order in which it is told. */
+enum broker_note {
+    BROKER_NOTE_LISTED = 1 << 0, /* all of it, to an agent that took over */
+    BROKER_NOTE_SPAWNED = 1 << 1,
+    BROKER_NOTE_SPAWN_FAILED = 1 << 2,
+    BROKER_NOTE_OUTPUT = 1 << 3, /* and the next bit: of the second stream */
+    BROKER_NOTE_OUTPUT_SECOND = 1 << 4,
+    BROKER_NOTE_INPUT_DONE = 1 << 5,
+    BROKER_NOTE_EXITED = 1 << 6,
+};
+
+struct broker_job;
+
+/* What all jobs of a broker share. */
+struct broker_context {
+    int poll_fd;
+    struct broker_budget budget;
+    uint64_t stream_bytes_max;
+    struct child_origin origin;
+    const char *search_path; /* the agent's PATH, or NULL */
+
+    bool (*pid_is_taken)(const void *context, pid_t pid);
+    const void *pid_context;
+
+    void (*changed)(struct broker_job *job); /* it has notes, or may have become idle */
+};
+
+struct broker_job {
+    /* the broker's, which made it */
+    struct list all;
+    struct list noted;    /* has notes */
+    struct list lingers;  /* has ended, its pipes have not */
+    struct list finished; /* is done and its result kept; in that order */
+    unsigned notes;       /* enum broker_note */
+
+    /* the job's own; others only look */
+    struct broker_context *context;
+    uint64_t id;
+    enum broker_job_state state;
+    bool has_failed;  /* it never ran: `failed_error`, `failed_stage` */
+    bool is_released; /* nobody will ask for its result */
+    bool has_ended;   /* its process was reaped */
+    bool retries;     /* its process had a pid that is taken; another will be forked */
+    unsigned attempts;
+    int failed_error;
+    enum broker_stage failed_stage;
+    int wait_status;
+    uint64_t started_ms;
+    uint64_t ended_ms;
+    uint64_t finished_ms;
+    int64_t started_unix_ms;
+
+    struct spawn_plan plan; /* until the exec has come back */
+    enum broker_capture capture;
+    pid_t pid;
+    struct broker_source process; /* its pidfd */
+    struct broker_source note;    /* tells how its exec went */
+    struct broker_input input;
+    struct broker_stream streams[BROKER_STREAMS];
+};
+
+/*
+ * Forks for the plan, which it takes. What becomes of it is told by notes, also if it fails at
+ * once. Returns NULL if there is no memory; the plan is then released.
+ */
+struct broker_job *broker_job_new_take(struct broker_context *context, uint64_t id,
+                                       struct spawn_plan *plan);
+
+/* Closes what it has open; a process that still runs is left alone. Returns NULL. */
+struct broker_job *broker_job_free(struct broker_job *job);
+
+/* Nobody will ask for its result: the memory goes now, the rest when it has ended. */
+void broker_job_release(struct broker_job *job);
+
+/* Returns 0, or -ESRCH once it has ended. */
+int broker_job_signal(struct broker_job *job, int number, bool to_group);
+
+/* When to call broker_job_check() next, for one that lingers. CLOCK_MONOTONIC, ms. */
+uint64_t broker_job_linger_until(const struct broker_job *job);
+
+/* Finishes a lingering job whose time has come. */
+void broker_job_check(struct broker_job *job, uint64_t now_ms);
+
+/* True if it has ended but its pipes have not. */
+bool broker_job_lingers(const struct broker_job *job);
+
+/* True if there is nothing left to wait for and nobody to keep it for. */
+bool broker_job_is_idle(const struct broker_job *job);
+
+void broker_job_facts(const struct broker_job *job, struct broker_facts *ret_facts);
+
+#endif
