@@ -17,6 +17,8 @@
 #include "cmds/services.h"
 #include "io/channel.h"
 #include "io/session.h"
+#include "jobs/broker-client.h"
+#include "jobs/job-table.h"
 #include "jobs/pool.h"
 #include "jobs/task.h"
 
@@ -25,6 +27,9 @@ enum { RESERVED_REQUESTS = 64 };
 
 /* A worker beyond those that always stay ends after so long without work. */
 enum { WORKER_IDLE_MS = 10 * 1000 };
+
+/* How long brokers of earlier agents may take to tell what they have. */
+enum { ADOPT_MS = 2000 };
 
 /* How long a worker may take to come back when the agent ends. */
 enum { WORKER_STOP_MS = 1000 };
@@ -188,6 +193,21 @@ static int agent_catch_signals(struct agent *agent)
     return 0;
 }
 
+/* Programs that earlier agents left running are known before the first request is answered. */
+static int agent_start_broker(struct agent *agent, const struct agent_options *options)
+{
+    struct services *services = &agent->services;
+    services->jobs = job_table_new(agent->base, options->settings);
+    if (!services->jobs)
+        return -ENOMEM;
+    services->broker =
+        broker_client_new_take(agent->base, services->jobs, options->statedir, options->broker);
+    if (!services->broker)
+        return -ENOMEM;
+    broker_client_adopt(services->broker, ADOPT_MS);
+    return 0;
+}
+
 static int agent_start_engine(struct agent *agent, const struct agent_options *options)
 {
     const struct settings *settings = options->settings;
@@ -229,6 +249,8 @@ int agent_new(const struct agent_options *options, struct agent **ret_agent, cha
     int error = agent->base && agent->channels ? agent_catch_signals(agent) : -ENOMEM;
     if (!error)
         error = agent_start_engine(agent, options);
+    if (!error)
+        error = agent_start_broker(agent, options);
     for (size_t i = 0; !error && i < options->channel_count; i++) {
         agent->channel_count++;
         error = agent_open_channel(agent, &agent->channels[i], (unsigned)i, &options->channels[i],
@@ -262,6 +284,8 @@ bool agent_free(struct agent *agent)
     free(agent->channels);
     dispatcher_free(agent->services.dispatcher);
     file_table_free(agent->services.files);
+    broker_client_free(agent->services.broker);
+    job_table_free(agent->services.jobs);
     scheduler_free(agent->scheduler);
     for (size_t i = 0; i < ARRAY_SIZE(agent->signals); i++)
         if (agent->signals[i])

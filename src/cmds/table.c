@@ -17,7 +17,7 @@ static const struct command_family *const families[] = {
     &info_commands,
     &system_commands,
     &file_commands,
-    // &exec_commands,
+    &exec_commands,
 };
 
 /* Room for every row there is; the table is built once, before it is first read. */
