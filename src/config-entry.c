@@ -105,6 +105,8 @@ int config_add_names(struct config_list *list, const char *text)
 
 /* --- [general] --- */
 
+static const char general_group[] = "general";
+
 enum general_kind { GENERAL_BOOL, GENERAL_TEXT, GENERAL_OPTIONAL_TEXT, GENERAL_LIST };
 
 static const struct general_key {
@@ -266,11 +268,16 @@ static int set_setting(struct config_loader *loader, const char *group, const ch
     return error;
 }
 
-static int refuse_group(struct config_loader *loader, const char *group, bool is_header)
+bool config_has_group(const char *group)
+{
+    return strcmp(group, general_group) == 0 || channel_name(group) || settings_has_group(group);
+}
+
+static int refuse_group(struct config_loader *loader, const char *group)
 {
     if (!loader->is_classic_file)
         return config_fail(loader, "there is no group [%s]", group);
-    return is_header ? config_warn(loader, "unknown group is ignored", group) : 0;
+    return config_warn(loader, "unknown group is ignored", group);
 }
 
 int config_set_entry(struct config_loader *loader, const char *group, const char *key,
@@ -280,9 +287,9 @@ int config_set_entry(struct config_loader *loader, const char *group, const char
 
     if (channel)
         return set_in_channel(loader, channel, key, value);
-    if (strcmp(group, "general") == 0)
+    if (strcmp(group, general_group) == 0)
         return key ? set_in_general(loader, key, value) : 0;
     if (settings_has_group(group))
         return key ? set_setting(loader, group, key, value) : 0;
-    return refuse_group(loader, group, !key);
+    return refuse_group(loader, group);
 }

@@ -34,6 +34,9 @@ int config_warn(struct config_loader *loader, const char *text, const char *name
 int config_set_entry(struct config_loader *loader, const char *group, const char *key,
                      const char *value) MUST_CHECK;
 
+/* True if there is such a group. */
+bool config_has_group(const char *group);
+
 /* True if [general] has that key. */
 bool config_has_general(const char *key);
 

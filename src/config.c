@@ -69,6 +69,9 @@ static int load_file_entry(struct config_loader *loader, const struct key_file *
             return 0;
     }
 
+    if (loader->is_classic_file && !config_has_group(entry->group))
+        return 0; /* its header was warned about */
+
     int error = key_file_decode(entry->value, &value);
     if (error == -EILSEQ)
         return config_fail(loader, "the value of '%s' is not UTF-8", entry->key);

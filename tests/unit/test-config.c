@@ -249,7 +249,7 @@ static void test_warnings(void **state)
                                  NULL};
 
     /* Values that nobody asks for may be anything. */
-    write_file(classic_path, "[general]\nbogus=\\q\n[other]\nverbose=perhaps\n[general]\n"
+    write_file(classic_path, "[general]\nbogus=\\q\n[other]\nverbose=\\q\n[general]\n"
                              "verbose=perhaps\nverbose=false\n");
     struct config *config = loaded(ARGS("-b", "guest-pong", "-a", "guest-pang,guest-ping", "x"));
     check_warnings(config, classic_path, texts);
