@@ -364,6 +364,8 @@ bool log_is_enabled(enum log_level level)
 }
 
 static struct record *record_new(enum log_level level, const char *format, va_list arguments)
+    PRINTF_LIKE(2, 0);
+static struct record *record_new(enum log_level level, const char *format, va_list arguments)
 {
     char text[LOG_TEXT_MAX + 1];
     size_t length = log_line_text(text, format, arguments);
