@@ -15,6 +15,7 @@
 #include "cmds/dispatch.h"
 #include "cmds/file-table.h"
 #include "cmds/services.h"
+#include "handle-numbers.h"
 #include "io/channel.h"
 #include "io/session.h"
 #include "jobs/broker-client.h"
@@ -223,7 +224,12 @@ static int agent_start_engine(struct agent *agent, const struct agent_options *o
         error = scheduler_new(agent->base, agent->pool, &agent->scheduler);
     if (error)
         return error;
-    agent->services.files = file_table_new(FILE_TABLE_FIRST_HANDLE, settings->handles);
+    int64_t first_handle;
+    error = handle_numbers_take(options->statedir, &first_handle);
+    if (error)
+        log_warning("%s: %s: file handles may be used again by the next agent", options->statedir,
+                    strerror(-error));
+    agent->services.files = file_table_new(first_handle, settings->handles);
     if (!agent->services.files)
         return -ENOMEM;
     struct dispatcher_options dispatcher = {
