@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/byte-set.h"
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -12,8 +13,7 @@
 typedef unsigned char byte_vector __attribute__((vector_size(16)));
 
 /* Some vectors at a step, so that one branch does for all of them. */
-#define STEP_VECTORS 4
-#define STEP_BYTES   (STEP_VECTORS * sizeof(byte_vector))
+#define STEP_BYTES (4 * sizeof(byte_vector))
 
 static bool set_has(const struct byte_set *set, unsigned char byte)
 {
@@ -25,26 +25,55 @@ static byte_vector spread(unsigned char byte)
     return (byte_vector){} + byte;
 }
 
-/* Passes over whole steps without a byte of the set; returns how many bytes that are. */
-static size_t skip_steps(const struct byte_set *set, const char *text, size_t length)
+/* The set, each of its bytes all over a vector. */
+struct vector_set {
+    byte_vector equal[2];
+    byte_vector below;
+    byte_vector from;
+};
+
+/* All bits where a byte is in the set, none elsewhere. */
+static inline byte_vector find_in(const struct vector_set *set, const char *text)
 {
-    const byte_vector first = spread(set->equal[0]), second = spread(set->equal[1]);
-    const byte_vector below = spread(set->below), from = spread(set->from);
+    byte_vector bytes;
+
+    memcpy(&bytes, text, sizeof(bytes));
+    return (byte_vector)(bytes == set->equal[0]) | (byte_vector)(bytes == set->equal[1]) |
+           (byte_vector)(bytes < set->below) | (byte_vector)(bytes >= set->from);
+}
+
+/* Which byte of the vector is the first that has bits; their number if none has. */
+static inline size_t first_of(byte_vector found)
+{
+    uint64_t halves[2];
+
+    memcpy(halves, &found, sizeof(halves));
+    if (halves[0])
+        return (size_t)__builtin_ctzll(le64toh(halves[0])) / 8;
+    if (halves[1])
+        return 8 + (size_t)__builtin_ctzll(le64toh(halves[1])) / 8;
+    return sizeof(found);
+}
+
+/* Looks in whole vectors only; `length` rounded down to them if there is nothing in these. */
+static size_t find_by_vectors(const struct byte_set *bytes, const char *text, size_t length)
+{
+    const struct vector_set set = {{spread(bytes->equal[0]), spread(bytes->equal[1])},
+                                   spread(bytes->below),
+                                   spread(bytes->from)};
     size_t at = 0;
 
     for (; length - at >= STEP_BYTES; at += STEP_BYTES) {
         byte_vector found = {};
-        uint64_t halves[2];
-
-        for (size_t i = 0; i < STEP_VECTORS; i++) {
-            byte_vector bytes;
-            memcpy(&bytes, text + at + i * sizeof(bytes), sizeof(bytes));
-            found |= (byte_vector)(bytes == first) | (byte_vector)(bytes == second) |
-                     (byte_vector)(bytes < below) | (byte_vector)(bytes >= from);
-        }
-        memcpy(halves, &found, sizeof(halves));
-        if (halves[0] | halves[1])
+        for (size_t i = 0; i < STEP_BYTES; i += sizeof(found))
+            found |= find_in(&set, text + at + i);
+        if (first_of(found) < sizeof(found))
             break;
+    }
+    for (; length - at >= sizeof(byte_vector); at += sizeof(byte_vector)) {
+        size_t first = first_of(find_in(&set, text + at));
+        if (first < sizeof(byte_vector))
+            return at + first;
     }
     return at;
 }
@@ -53,12 +82,8 @@ size_t byte_set_find(const struct byte_set *set, const char *text, size_t length
 {
     size_t at = 0;
 
-    /* Most strings are short: look a little way before setting up for a long one. */
-    for (; at < length && at < sizeof(byte_vector); at++)
-        if (set_has(set, (unsigned char)text[at]))
-            return at;
-
-    at += skip_steps(set, text + at, length - at);
+    if (length >= sizeof(byte_vector))
+        at = find_by_vectors(set, text, length);
     while (at < length && !set_has(set, (unsigned char)text[at]))
         at++;
     return at;
