@@ -52,7 +52,7 @@ struct connection {
 struct agent {
     const struct settings *settings;
     struct event_base *base;
-    struct event *signals[2];
+    struct event *signals[3];
     struct pool *pool;
     struct scheduler *scheduler;
     struct services services;
@@ -183,11 +183,17 @@ static void on_signal(evutil_socket_t number, short events, void *argument)
     event_base_loopbreak(agent->base);
 }
 
+static void on_log_rotated(evutil_socket_t number, short events, void *argument)
+{
+    log_reopen();
+}
+
 static int agent_catch_signals(struct agent *agent)
 {
-    const int numbers[] = {SIGTERM, SIGINT};
+    const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
-        agent->signals[i] = evsignal_new(agent->base, numbers[i], on_signal, agent);
+        event_callback_fn callback = numbers[i] == SIGHUP ? on_log_rotated : on_signal;
+        agent->signals[i] = evsignal_new(agent->base, numbers[i], callback, agent);
         if (!agent->signals[i] || event_add(agent->signals[i], NULL) < 0)
             return -ENOMEM;
     }

@@ -46,6 +46,8 @@ static const char **command_names(void)
 static int print_config(const struct config *config)
 {
     _cleanup_buffer_ struct buffer text = BUFFER_INIT;
+    for (size_t i = 0; i < config->warnings.count; i++)
+        fprintf(stderr, "bellhopd: %s\n", config->warnings.items[i]);
     config_dump(config, &text);
     if (text.failed || fwrite(text.data, 1, text.length, stdout) != text.length ||
         fflush(stdout) == EOF)
