@@ -27,10 +27,17 @@
 /* How long the log may take to write its last lines. */
 enum { LOG_STOP_MS = 1000 };
 
-/* Says on stderr and in the log why it cannot start; `reason` may be NULL. */
+/* Says on stderr what is wrong with the command line or the configuration; `reason` may be NULL. */
+static int refuse(const char *reason, int error)
+{
+    fprintf(stderr, "bellhopd: %s\n", reason ? reason : strerror(-error));
+    return EXIT_FAILURE;
+}
+
+/* Says in the log why the agent cannot start. */
 static int fail(const char *what, const char *reason, int error)
 {
-    log_error("%s%s%s", what, what[0] ? ": " : "", reason ? reason : strerror(-error));
+    log_error("%s: %s", what, reason ? reason : strerror(-error));
     return EXIT_FAILURE;
 }
 
@@ -132,7 +139,7 @@ static int run_agent(const struct config *config, struct broker_process *broker,
     }
     if (error) {
         gate_free(gate);
-        return fail("", reason, error);
+        return fail("the agent could not be started", reason, error);
     }
     log_info("bellhopd %s is ready", BELLHOP_VERSION);
     error = agent_run(agent);
@@ -202,7 +209,7 @@ int main(int argc, char **argv)
 
     int error = names ? options_parse(argc, argv, &options, &reason) : -ENOMEM;
     if (error)
-        return fail("", reason, error);
+        return refuse(reason, error);
     switch (options.action) {
     case OPTIONS_PRINT_HELP:
         options_print_help(stdout, argv[0]);
@@ -219,7 +226,7 @@ int main(int argc, char **argv)
     }
     error = config_load(&options, names, &config, &reason);
     if (error)
-        return fail("", reason, error);
+        return refuse(reason, error);
     int status =
         options.action == OPTIONS_DUMP_CONFIG ? print_config(config) : serve(config);
     config_free(config);
