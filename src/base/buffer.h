@@ -30,7 +30,8 @@ void buffer_deinit(struct buffer *buffer);
 void buffer_append(struct buffer *buffer, const void *bytes, size_t length);
 void buffer_append_text(struct buffer *buffer, const char *text);
 void buffer_append_format(struct buffer *buffer, const char *format, ...) PRINTF_LIKE(2, 3);
-void buffer_append_va(struct buffer *buffer, const char *format, va_list arguments);
+void buffer_append_va(struct buffer *buffer, const char *format, va_list arguments)
+    PRINTF_LIKE(2, 0);
 
 static inline void buffer_append_char(struct buffer *buffer, char character)
 {

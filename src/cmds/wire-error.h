@@ -25,7 +25,7 @@ struct wire_error {
 void wire_error_set(struct wire_error *error, enum wire_class class, const char *format, ...)
     PRINTF_LIKE(3, 4);
 void wire_error_set_va(struct wire_error *error, enum wire_class class, const char *format,
-                       va_list arguments);
+                       va_list arguments) PRINTF_LIKE(3, 0);
 
 /* "GenericError", "CommandNotFound" */
 const char *wire_class_name(enum wire_class class);
