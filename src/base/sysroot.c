@@ -56,6 +56,8 @@ static int open_path(const char *path, int flags)
     return fd < 0 ? -errno : fd;
 }
 
+static int open_va(int flags, const char *format, va_list arguments) PRINTF_LIKE(2, 0);
+
 static int open_va(int flags, const char *format, va_list arguments)
 {
     char path[PATH_MAX];

@@ -323,14 +323,15 @@ static void describe_value(const struct arg_spec *spec, const void *member, stru
 
 static bool was_given(const struct arg_spec *spec, const char *base)
 {
+    const void *member = base + spec->offset;
     if (!(spec->flags & ARG_OPTIONAL))
         return true;
     if (spec->has_offset != ARG_NO_HAS)
         return *(const bool *)(base + spec->has_offset);
     if (spec->type == ARG_STRING)
-        return ((const struct arg_text *)(base + spec->offset))->data != NULL;
+        return ((const struct arg_text *)member)->data != NULL;
     if (spec->type == ARG_LIST)
-        return ((const struct arg_list *)(base + spec->offset))->given;
+        return ((const struct arg_list *)member)->given;
     return false; /* nobody can tell */
 }
 

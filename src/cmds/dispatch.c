@@ -262,7 +262,7 @@ static const char *call_lane(const struct call *call, char buffer[LANE_NAME_BYTE
     for (const struct arg_spec *spec = command->args; spec->name; spec++) {
         if (strcmp(spec->name, command->lane_arg) != 0)
             continue;
-        const char *member = (const char *)call->args + spec->offset;
+        const void *member = (const char *)call->args + spec->offset;
         if (spec->type == ARG_INT64)
             snprintf(buffer, LANE_NAME_BYTES, "%s:%" PRId64, command->lane,
                      *(const int64_t *)member);
