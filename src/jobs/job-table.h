@@ -18,11 +18,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define HASH_NONFATAL_OOM 1        /* what a client asks for never ends the agent */
-#define HASH_FUNCTION     HASH_FNV /* the default one does not compile without warnings */
-#include <uthash.h>
-
 #include "base/cleanup.h"
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/thread.h"
 
