@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Shows that each check of this folder complains about what it is there for, and where."""
 
+import contextlib
 import importlib.util
+import io
+import json
 import os
 import pathlib
 import stat
@@ -13,8 +16,8 @@ HERE = pathlib.Path(__file__).parent
 HEADER = "/* SPDX-License-Identifier: MIT */\n"
 
 
-def load(name):
-    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), HERE / f"{name}.py")
+def load(name, folder=HERE):
+    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -269,6 +272,79 @@ class Files(CheckTest):
         (self.root / "y").write_bytes(b"a\xffb")
         self.assertIsNone(lint.read_lines(self.root, "x"))
         self.assertIsNone(lint.read_lines(self.root, "y"))
+
+
+class Count(CheckTest):
+    """The line that ./dev test ends with."""
+
+    def setUp(self):
+        super().setUp()
+        self.junit = self.root / "junit"
+        self.junit.mkdir()
+        self.tests = []
+        self.suites = []
+
+    def add_test(self, name, result="OK", command=(), cases=None):
+        self.tests.append({"name": f"bellhop:unit / {name}", "result": result,
+                           "command": list(command)})
+        if cases is not None:
+            self.suites.append(f'<testsuite name="bellhop.bellhop:unit / {name}">'
+                               f"{self.cases(cases)}</testsuite>")
+
+    @staticmethod
+    def cases(results):
+        return "".join(f'<testcase name="x">{"" if result == "ok" else f"<{result}/>"}</testcase>'
+                       for result in results)
+
+    def pytest_file(self, stem, results):
+        self.write(f"junit/wire-{stem}.xml", "<testsuites><testsuite>" + self.cases(results) +
+                   "</testsuite></testsuites>")
+
+    def count(self, exit_status=0):
+        if self.suites:
+            self.write("meson-logs/testlog.junit.xml",
+                       f"<testsuites>{''.join(self.suites)}</testsuites>")
+        self.write("meson-logs/testlog.json", "".join(json.dumps(test) + "\n"
+                                                      for test in self.tests))
+        module = load("count-results", HERE.parent / "lib")
+        with contextlib.redirect_stdout(io.StringIO()):
+            return str(module.count_run(self.root, self.junit, exit_status))
+
+    def test_cases(self):
+        self.add_test("a", cases=["ok", "ok", "skipped"])
+        self.add_test("b", "FAIL", cases=["ok", "failure", "error"])
+        self.add_test("c")
+        self.add_test("d", "SKIP")
+        self.assertEqual(self.count(1), "4 passed, 2 failed, 2 skipped")
+
+    def test_pytest(self):
+        self.add_test("wire-a", command=["python3", "-m", "pytest", "/x/test_a.py"])
+        self.pytest_file("test_a", ["ok", "ok", "skipped"])
+        self.assertEqual(self.count(), "2 passed, 0 failed, 1 skipped")
+
+    def test_pytest_without_a_file(self):
+        self.add_test("wire-a", "ERROR", command=["python3", "-m", "pytest", "/x/test_a.py"])
+        self.assertEqual(self.count(1), "0 passed, 1 failed")
+
+    def test_pytest_that_fails_after_its_cases(self):
+        self.add_test("wire-a", "FAIL", command=["python3", "-m", "pytest", "/x/test_a.py"])
+        self.pytest_file("test_a", ["ok"])
+        self.assertEqual(self.count(1), "1 passed, 1 failed")
+
+    def test_crash_after_the_last_case(self):
+        self.add_test("a", "ERROR", cases=["ok", "ok"])
+        self.assertEqual(self.count(1), "2 passed, 1 failed")
+
+    def test_timeout(self):
+        self.add_test("a", "TIMEOUT")
+        self.assertEqual(self.count(1), "0 passed, 1 failed")
+
+    def test_meson_fails_otherwise(self):
+        self.add_test("a")
+        self.assertEqual(self.count(2), "1 passed, 1 failed")
+
+    def test_nothing(self):
+        self.assertEqual(self.count(), "0 passed, 0 failed")
 
 
 if __name__ == "__main__":
