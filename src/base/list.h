@@ -49,6 +49,18 @@ static inline void list_remove(struct list *element)
     list_init(element);
 }
 
+/* Moves all elements of `from` behind those of `to`. */
+static inline void list_move_all(struct list *to, struct list *from)
+{
+    if (list_is_empty(from))
+        return;
+    from->next->previous = to->previous;
+    to->previous->next = from->next;
+    from->previous->next = to;
+    to->previous = from->previous;
+    list_init(from);
+}
+
 #define list_entry(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #define list_first(head, type, member)                                                             \

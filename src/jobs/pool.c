@@ -21,6 +21,9 @@
 /* Not used for anything else; its handler does nothing, it only ends system calls. */
 #define INTERRUPT_SIGNAL SIGUSR2
 
+/* How often pool_free() sends it; and looks at the time, so it is also how exact that is. */
+enum { INTERRUPT_EVERY_MS = 20 };
+
 /* Handlers are shallow, but getpwnam() and friends want room. */
 #define WORKER_STACK_BYTES (512 * 1024)
 
@@ -43,6 +46,7 @@ struct worker {
 
 struct origin {
     unsigned in_flight; /* handed to the workers and not worked, without the given up */
+    unsigned lost;      /* given up and not worked */
     struct list held;
 };
 
@@ -56,8 +60,11 @@ struct pool {
     struct event *grow_timer;
     struct origin *origins;
     unsigned held_count;
-    unsigned alive; /* not given up, without the rescue worker */
+    unsigned outstanding; /* work submitted and not given back */
+    unsigned alive;       /* not given up, without the rescue worker */
+    unsigned rescuers;    /* the same of rescue workers: one, but for moments and lack of memory */
     unsigned lost;
+    bool cannot_grow; /* the last try failed, and was logged */
 
     /* guarded by lock */
     pthread_mutex_t lock;
@@ -108,9 +115,9 @@ static struct pool_work *queue_pop(struct list *queue)
 static struct pool_work *worker_next_locked(struct pool *pool, struct worker *worker)
 {
     if (worker->is_rescue) {
-        while (list_is_empty(&pool->rescue_queue) && !pool->stopping)
+        while (list_is_empty(&pool->rescue_queue) && !pool->stopping && !worker->must_end)
             pthread_cond_wait(&pool->rescue_available, &pool->lock);
-        return pool->stopping ? NULL : queue_pop(&pool->rescue_queue);
+        return pool->stopping || worker->must_end ? NULL : queue_pop(&pool->rescue_queue);
     }
 
     struct timespec until = monotonic_after(pool->options.idle_ms);
@@ -224,20 +231,14 @@ static void pool_grow(struct pool *pool, unsigned wanted)
 {
     for (; wanted > 0 && pool_room(pool) > 0; wanted--) {
         int error = pool_add_worker(pool, false);
-        if (error) {
+        if (error && !pool->cannot_grow)
             log_warning("no further worker could be started: %s", strerror(-error));
+        pool->cannot_grow = error != 0;
+        if (error)
             break;
-        }
         pool->alive++;
     }
     pool_update_may_end(pool);
-}
-
-/* Makes up for workers that are missing among those that are always there. */
-static void pool_keep_up(struct pool *pool)
-{
-    unsigned always = pool->options.workers;
-    pool_grow(pool, pool->alive < always ? always - pool->alive : 0);
 }
 
 static void pool_arm_grow_timer(struct pool *pool)
@@ -246,6 +247,20 @@ static void pool_arm_grow_timer(struct pool *pool)
         return;
     struct timeval delay = {.tv_usec = POOL_GROW_AFTER_MS * 1000};
     event_add(pool->grow_timer, &delay);
+}
+
+/*
+ * Makes up for workers that are missing among those that are always there. Where there was no room
+ * to grow there may be some now, so what is queued is looked at again.
+ */
+static void pool_keep_up(struct pool *pool)
+{
+    unsigned always = pool->options.workers;
+    pool_grow(pool, pool->alive < always ? always - pool->alive : 0);
+    if (pool->rescuers == 0 && pool->lost <= pool->options.lost_max &&
+        pool_add_worker(pool, true) == 0)
+        pool->rescuers++;
+    pool_arm_grow_timer(pool);
 }
 
 static void on_grow_timer(evutil_socket_t fd, short events, void *argument)
@@ -298,8 +313,11 @@ void pool_submit(struct pool *pool, struct pool_work *work)
     work->is_given_up = false;
     work->worker = NULL;
     atomic_store(&work->interrupted, false);
+    pool->outstanding++;
 
     if (work->rescue) {
+        if (pool->rescuers == 0)
+            pool_keep_up(pool);
         pthread_mutex_lock(&pool->lock);
         list_append(&pool->rescue_queue, &work->in_queue);
         pthread_cond_signal(&pool->rescue_available);
@@ -339,6 +357,7 @@ bool pool_withdraw(struct pool *pool, struct pool_work *work)
         list_remove(&work->in_queue);
         work->is_held = false;
         pool->held_count--;
+        pool->outstanding--;
         return true;
     }
     bool withdrawn = false;
@@ -355,6 +374,8 @@ bool pool_withdraw(struct pool *pool, struct pool_work *work)
         break;
     }
     pthread_mutex_unlock(&pool->lock);
+    if (withdrawn)
+        pool->outstanding--;
     if (withdrawn && !work->rescue)
         origin_leave(pool, &pool->origins[work->origin]);
     return withdrawn;
@@ -376,29 +397,49 @@ bool pool_work_is_interrupted(struct pool_work *work)
     return atomic_load(&work->interrupted);
 }
 
+/* What one channel may lose; more of its stuck workers keep their places in its share. */
+static unsigned pool_lost_share(const struct pool *pool)
+{
+    return (pool->options.lost_max + 1) / 2;
+}
+
+/* Marks the work's worker, which ends when it comes back. False if that has just happened. */
+static bool pool_mark_lost(struct pool *pool, const struct pool_work *work)
+{
+    pthread_mutex_lock(&pool->lock);
+    struct worker *worker = work->worker;
+    if (worker)
+        worker->is_lost = worker->must_end = true;
+    pthread_mutex_unlock(&pool->lock);
+    return worker;
+}
+
 void pool_give_up(struct pool *pool, struct pool_work *work)
 {
     assert_on_loop();
+    struct origin *origin = work->rescue ? NULL : &pool->origins[work->origin];
     if (work->is_given_up)
         return;
-    pthread_mutex_lock(&pool->lock);
-    struct worker *worker = work->worker;
-    bool counts = worker && !worker->is_rescue;
-    if (counts) {
-        worker->is_lost = true;
-        worker->must_end = true;
+    if (origin && origin->lost >= pool_lost_share(pool)) {
+        log_error("a worker is stuck and not replaced: its channel has lost %u already",
+                  origin->lost);
+        return;
     }
-    pthread_mutex_unlock(&pool->lock);
-    if (!counts)
-        return; /* it came back just now, or it is the rescue worker, which has no substitute */
-
+    if (!pool_mark_lost(pool, work))
+        return;
     work->is_given_up = true;
     pool->lost++;
-    pool->alive--;
     log_error("a worker is stuck and counted lost (%u of at most %u that are replaced)", pool->lost,
               pool->options.lost_max);
+    if (!origin) {
+        pool->rescuers--;
+        pool_keep_up(pool);
+        return;
+    }
+    pool->alive--;
+    origin->lost++;
     pool_keep_up(pool);
-    origin_leave(pool, &pool->origins[work->origin]);
+    origin_leave(pool, origin);
 }
 
 void pool_describe_stuck(struct pool *pool, struct pool_work *work, char *ret_text, size_t size)
@@ -454,17 +495,6 @@ static void pool_join_ended(struct pool *pool, struct list *ended)
     }
 }
 
-static void move_list(struct list *from, struct list *to)
-{
-    list_init(to);
-    if (list_is_empty(from))
-        return;
-    *to = *from;
-    to->next->previous = to;
-    to->previous->next = to;
-    list_init(from);
-}
-
 /* Everything is taken out under the lock, and looked at without it: callbacks may submit. */
 static void on_done(evutil_socket_t fd, short events, void *argument)
 {
@@ -473,17 +503,21 @@ static void on_done(evutil_socket_t fd, short events, void *argument)
     ssize_t length = read(pool->done_fd, &count, sizeof(count));
     (void)length;
 
-    struct list done, ended;
+    struct list done = LIST_INIT(done), ended = LIST_INIT(ended);
     pthread_mutex_lock(&pool->lock);
-    move_list(&pool->done, &done);
-    move_list(&pool->ended, &ended);
+    list_move_all(&done, &pool->done);
+    list_move_all(&ended, &pool->ended);
     pthread_mutex_unlock(&pool->lock);
 
     struct pool_work *work;
     while ((work = list_first(&done, struct pool_work, in_queue))) {
         list_remove(&work->in_queue);
-        if (!work->rescue && !work->is_given_up)
-            origin_leave(pool, &pool->origins[work->origin]);
+        pool->outstanding--;
+        struct origin *origin = &pool->origins[work->origin];
+        if (!work->rescue && work->is_given_up)
+            origin->lost--;
+        else if (!work->rescue)
+            origin_leave(pool, origin);
         work->worked(work);
     }
     if (!list_is_empty(&ended)) {
@@ -548,10 +582,11 @@ int pool_new(struct event_base *base, const struct pool_options *options, struct
     struct sigaction action = {.sa_handler = ignore_signal};
     sigaction(INTERRUPT_SIGNAL, &action, NULL);
 
-    event_add(pool->done_event, NULL);
-    int error = pool_add_worker(pool, true);
-    if (!error)
+    int error = event_add(pool->done_event, NULL) < 0 ? -ENOMEM : pool_add_worker(pool, true);
+    if (!error) {
+        pool->rescuers++;
         pool_grow(pool, options->workers);
+    }
     if (error || pool->alive == 0) {
         pool_free(pool, 1000);
         return error ? error : -EAGAIN;
@@ -560,16 +595,9 @@ int pool_new(struct event_base *base, const struct pool_options *options, struct
     return 0;
 }
 
-bool pool_free(struct pool *pool, unsigned timeout_ms)
+/* A signal that came just before a system call is lost, so they are sent until they help. */
+static void pool_interrupt_all_locked(struct pool *pool)
 {
-    assert_on_loop();
-    if (!pool)
-        return true;
-    struct timespec until = monotonic_after(timeout_ms);
-    pthread_mutex_lock(&pool->lock);
-    pool->stopping = true;
-    pthread_cond_broadcast(&pool->work_available);
-    pthread_cond_broadcast(&pool->rescue_available);
     struct worker *worker;
     list_for_each (worker, &pool->workers, struct worker, in_workers) {
         if (worker->work) {
@@ -577,16 +605,31 @@ bool pool_free(struct pool *pool, unsigned timeout_ms)
             pthread_kill(worker->thread, INTERRUPT_SIGNAL);
         }
     }
-    int waited = 0;
-    while (!list_is_empty(&pool->workers) && waited == 0)
-        waited = pthread_cond_timedwait(&pool->worker_ended, &pool->lock, &until);
+}
+
+bool pool_free(struct pool *pool, unsigned timeout_ms)
+{
+    assert_on_loop();
+    if (!pool)
+        return true;
+    uint64_t until_ms = clock_now_ms() + timeout_ms;
+    pthread_mutex_lock(&pool->lock);
+    pool->stopping = true;
+    pthread_cond_broadcast(&pool->work_available);
+    pthread_cond_broadcast(&pool->rescue_available);
+    while (!list_is_empty(&pool->workers) && clock_now_ms() < until_ms) {
+        pool_interrupt_all_locked(pool);
+        struct timespec again = monotonic_after(INTERRUPT_EVERY_MS);
+        pthread_cond_timedwait(&pool->worker_ended, &pool->lock, &again);
+    }
     bool all_ended = list_is_empty(&pool->workers);
-    struct list ended;
-    move_list(&pool->ended, &ended);
+    struct list ended = LIST_INIT(ended);
+    list_move_all(&ended, &pool->ended);
     pthread_mutex_unlock(&pool->lock);
 
     pool_join_ended(pool, &ended);
-    if (all_ended)
+    bool is_done = all_ended && pool->outstanding == 0;
+    if (is_done)
         pool_release(pool);
-    return all_ended;
+    return is_done;
 }

@@ -14,7 +14,8 @@
  * - One origin (channel) holds at most half of `workers_max`; more of its work waits.
  * - One more worker is reserved for work marked `rescue`.
  * - A worker that is stuck is given up: it no longer counts, so another one may take its place, up to
- *   `lost_max` of them. It ends when it comes back.
+ *   `lost_max` of them. It ends when it comes back. One origin can lose half of these; when it has,
+ *   its stuck workers keep their places in its share, and the other origins have theirs.
  */
 
 #include <stdatomic.h>
@@ -69,8 +70,9 @@ int pool_new(struct event_base *base, const struct pool_options *options,
 
 /*
  * Ends the workers: waits up to `timeout_ms` for those at work, which are interrupted. Returns true if
- * all are gone and everything was freed; false if one is stuck, and then nothing that workers
- * could touch was freed: the process is to _exit. No callbacks are called.
+ * all are gone, all work was given back before, and everything was freed. False if a worker is stuck
+ * or work was cut short: then nothing that workers could touch was freed, submitters still think that
+ * their work is under way, and the process is to _exit. No callbacks are called.
  */
 bool pool_free(struct pool *pool, unsigned timeout_ms) ON_LOOP;
 
@@ -86,7 +88,10 @@ bool pool_withdraw(struct pool *pool, struct pool_work *work) ON_LOOP;
  */
 void pool_interrupt(struct pool *pool, struct pool_work *work) ON_LOOP;
 
-/* Counts the work's worker as lost. `worked` will still be called if it ever comes back. */
+/*
+ * Counts the work's worker as lost, unless the origin has lost too many already. `worked` will still
+ * be called if it ever comes back.
+ */
 void pool_give_up(struct pool *pool, struct pool_work *work) ON_LOOP;
 
 bool pool_work_is_interrupted(struct pool_work *work) ANY_THREAD;
