@@ -130,7 +130,7 @@ static int rewrite_unicode_escape(struct rewrite *rewrite)
     if (!read_unit(at + 2, rewrite->end, &unit))
         return refuse(rewrite, "invalid escape sequence in string");
     rewrite->in += 6;
-    if (unit >= 0xd800 && unit < 0xdc00 && rewrite->end - at >= 12 && at[6] == '\\' &&
+    if (unit >= 0xd800 && unit < 0xdc00 && rewrite->end - at >= 8 && at[6] == '\\' &&
         at[7] == 'u' && read_unit(at + 8, rewrite->end, &low) && low >= 0xdc00 && low < 0xe000) {
         rewrite->in += 6;
         unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);

@@ -387,7 +387,6 @@ static int build_tree(struct parser *parser)
         word_fault(parser, offset);
         return -EBADMSG;
     }
-    document->text[document->length] = '\0';
     return 0;
 }
 

@@ -68,6 +68,8 @@ static void test_refused(void **state)
         REFUSAL("\"\\ud800\\udc0", "\\ud800 is not a valid Unicode character"),
         REFUSAL("\"\\ud800\\u\"", "\\ud800 is not a valid Unicode character"),
         REFUSAL("\"\\ud800\\ud800\"", "\\ud800 is not a valid Unicode character"),
+        REFUSAL("\"\\ud800\\ue000\"", "\\ud800 is not a valid Unicode character"),
+        REFUSAL("\"\\udc00\\udc00\"", "\\udc00 is not a valid Unicode character"),
         REFUSAL("\"\\ud800\\u0041\"", "\\ud800 is not a valid Unicode character"),
         REFUSAL("\"\\udc00\\ud800\"", "\\udc00 is not a valid Unicode character"),
         REFUSAL("\"\xc3\"", "invalid UTF-8 sequence in string"),

@@ -14,6 +14,7 @@
 #include "base/buffer.h"
 #include "io/json-writer.h"
 #include "io/json.h"
+#include "little-memory.h"
 
 static const struct json_limits limits = {.depth_max = 128, .values_max = 1000};
 
@@ -130,6 +131,8 @@ static const struct refusal refusals[] = {
     REFUSAL("-", "stray '-'"),
     REFUSAL("12abc", "stray '12abc'"),
     REFUSAL("[0x10]", "stray '0x10'"),
+    REFUSAL("[1a234567890123456789012345678901234567890123456789]",
+            "stray '1a23456789012345678901234567890123456789'"),
     REFUSAL("{} {}", "expecting one value"),
     REFUSAL("{}]", "expecting one value"),
     REFUSAL("\"a\" \"b\"", "expecting one value"),
@@ -485,6 +488,30 @@ static void test_large_string(void **state)
     json_document_free(document, true);
 }
 
+#if LITTLE_MEMORY_WORKS
+/* A tree that does not fit is refused, and nothing of it stays. */
+static void test_little_memory(void **state)
+{
+    const struct json_limits many = {.depth_max = 2, .values_max = 2000000};
+    const size_t length = 1 << 20;
+    char *text = malloc(length + 1), reason[JSON_REASON_MAX] = "";
+    struct json_document *document = NULL;
+    struct rlimit before;
+
+    assert_non_null(text);
+    for (size_t i = 0; i < length; i++)
+        text[i] = i % 2 ? '0' : ',';
+    text[0] = '[';
+    memcpy(text + length - 2, " ]", 3);
+    assert_true(little_memory_begin(8 << 20, &before));
+    int r = json_document_parse_take(text, length, &many, &document, reason);
+    little_memory_end(&before);
+    assert_int_equal(r, -ENOMEM);
+    assert_null(document);
+    assert_string_equal(reason, "JSON text does not fit into memory");
+}
+#endif
+
 static void test_type_names(void **state)
 {
     assert_string_equal(json_type_name(JSON_NULL), "null");
@@ -511,6 +538,9 @@ int main(void)
         cmocka_unit_test(test_many_members),
         cmocka_unit_test(test_duplicates_at_every_count),
         cmocka_unit_test(test_large_string),
+#if LITTLE_MEMORY_WORKS
+        cmocka_unit_test(test_little_memory),
+#endif
         cmocka_unit_test(test_type_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,7 @@
 
 #include "base/buffer.h"
 #include "io/scanner.h"
+#include "little-memory.h"
 
 /*
  * What comes out of the scanner is written down as text: <message> for a message, !reason for a
@@ -114,6 +115,7 @@ static const struct sample samples[] = {
     SAMPLE("{\"a\":\"b\tc\"}{}", "!control character in string<{}>+0"),
     SAMPLE("{\"a\":\"b\\\n{}", "!control character in string<{}>+0"),
     SAMPLE("{\"a\":\"b\\\t\\\"}\"}{}", "!control character in string<{}>+0"),
+    SAMPLE("[\"\x1f\"]{}", "!control character in string<{}>+0"),
     SAMPLE("'abc\n{}", "!control character in string<{}>+0"),
     SAMPLE("{\"a\0b\":1}{}", "!control character in string<{}>+0"),
 
@@ -454,6 +456,40 @@ static void test_large_message(void **state)
     scanner_free(scanner);
 }
 
+#if LITTLE_MEMORY_WORKS
+/* A message that does not fit is one fault; the next one is heard. */
+static void test_little_memory(void **state)
+{
+    struct scanner *scanner = scanner_new(&large);
+    _cleanup_buffer_ struct buffer events = BUFFER_INIT;
+    char *piece = malloc(64 * 1024);
+    unsigned out_of_memory = 0, faults = 0;
+    struct rlimit before;
+
+    assert_non_null(scanner);
+    assert_non_null(piece);
+    memset(piece, 'x', 64 * 1024);
+    feed(scanner, "\"", 1, &events);
+    assert_true(little_memory_begin(8 << 20, &before));
+    for (size_t i = 0; i < 40 * 16; i++) {
+        struct scan_outcome outcome;
+        for (size_t at = 0; at < 64 * 1024; at += outcome.consumed) {
+            faults += scanner_feed(scanner, piece + at, 64 * 1024 - at, &outcome) == SCAN_FAULT;
+            out_of_memory += outcome.out_of_memory;
+        }
+    }
+    little_memory_end(&before);
+    assert_int_equal(faults, 1);
+    assert_int_equal(out_of_memory, 1);
+    assert_int_equal(scanner_held_bytes(scanner), 0);
+    feed(scanner, "\"{}", 3, &events);
+    feed(scanner, "\n{}", 3, &events);
+    assert_string_equal(events.data, "<{}>");
+    free(piece);
+    scanner_free(scanner);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -466,6 +502,9 @@ int main(void)
         cmocka_unit_test(test_unfinished_string_of_100_mb),
         cmocka_unit_test(test_200000_open_brackets),
         cmocka_unit_test(test_large_message),
+#if LITTLE_MEMORY_WORKS
+        cmocka_unit_test(test_little_memory),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
