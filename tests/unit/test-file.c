@@ -125,8 +125,8 @@ static void test_unknown_handles(void **state)
 static void test_opening_fails(void **state)
 {
     char long_path[2000], arguments[2100];
-    expect("guest-file-open", "{\"path\": \"/nonexist\"}",
-           "failed to open file '/nonexist' (mode: 'r'): No such file or directory");
+    expect("guest-file-open", "{\"path\": \"/nonexistent/x\"}",
+           "failed to open file '/nonexistent/x' (mode: 'r'): No such file or directory");
     expect("guest-file-open", "{\"path\": \"\", \"mode\": \"r+\"}",
            "failed to open file '' (mode: 'r+'): No such file or directory");
     expect("guest-file-open", "{\"path\": \"\", \"mode\": \"zz\"}", "invalid file open mode 'zz'");
@@ -175,8 +175,8 @@ static void test_the_limit_of_handles(void **state)
     assert_int_equal(file_table_in_use(fake_services.files), 3);
 
     expect("guest-file-close", "{\"handle\": 1001}", "{}");
-    expect("guest-file-open", "{\"path\": \"/nonexist\"}",
-           "failed to open file '/nonexist' (mode: 'r'): No such file or directory");
+    expect("guest-file-open", "{\"path\": \"/nonexistent/x\"}",
+           "failed to open file '/nonexistent/x' (mode: 'r'): No such file or directory");
     expect_open(open_read, 1003);
 }
 
