@@ -289,7 +289,9 @@ bool agent_free(struct agent *agent)
         return true;
     for (size_t i = 0; i < agent->channel_count; i++)
         agent_close_channel(&agent->channels[i]);
-    if (!pool_free(agent->pool, WORKER_STOP_MS))
+    /* What is cut short keeps its memory: nobody is left who could carry it through its end. */
+    bool is_idle = !agent->scheduler || scheduler_is_idle(agent->scheduler);
+    if (!pool_free(agent->pool, WORKER_STOP_MS) || !is_idle)
         return false;
     for (size_t i = 0; i < agent->channel_count; i++)
         free(agent->channels[i].name);

@@ -45,8 +45,8 @@ int agent_new(const struct agent_options *options, struct agent **ret_agent,
 int agent_run(struct agent *agent);
 
 /*
- * Closes everything. Returns false if a worker is stuck and the process must _exit() without
- * touching more.
+ * Closes everything. Returns false if calls were cut short, perhaps with a worker that is stuck: the
+ * process must _exit() then without touching more.
  */
 bool agent_free(struct agent *agent);
 

@@ -73,7 +73,8 @@ static void limit_malloc(void)
     mallopt(M_ARENA_MAX, 2);
 }
 
-/* File handles and running programs take descriptors; the broker has passed on the original limit. */
+/* File handles and running programs take descriptors; the broker has passed on the original limit.
+ */
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;
@@ -92,9 +93,8 @@ static struct gate *make_gate(const struct config *config)
     };
     if (config->allow_rpcs.is_given) {
         rules.allowed_count = config->allow_rpcs.names.count;
-        rules.allowed = rules.allowed_count
-                            ? (const char *const *)config->allow_rpcs.names.items
-                            : none;
+        rules.allowed =
+            rules.allowed_count ? (const char *const *)config->allow_rpcs.names.items : none;
     }
     return gate_new(&rules);
 }
@@ -118,8 +118,10 @@ static int fill_channels(const struct config *config, struct agent_channel_optio
     return 0;
 }
 
-/* Returns the exit status. With `*ret_is_stuck` the process must end without touching anything. */
-static int run_agent(const struct config *config, struct broker_process *broker, bool *ret_is_stuck)
+/* Returns the exit status. With `*ret_is_cut_short` the process must end without touching anything.
+ */
+static int run_agent(const struct config *config, struct broker_process *broker,
+                     bool *ret_is_cut_short)
 {
     _cleanup_free_ struct agent_channel_options *channels = NULL;
     _cleanup_free_ char *reason = NULL;
@@ -143,8 +145,8 @@ static int run_agent(const struct config *config, struct broker_process *broker,
     }
     log_info("bellhopd %s is ready", BELLHOP_VERSION);
     error = agent_run(agent);
-    *ret_is_stuck = !agent_free(agent);
-    if (!*ret_is_stuck)
+    *ret_is_cut_short = !agent_free(agent);
+    if (!*ret_is_cut_short)
         gate_free(gate);
     return error ? EXIT_FAILURE : EXIT_SUCCESS;
 }
@@ -162,7 +164,7 @@ static int serve(const struct config *config)
 {
     _cleanup_free_ char *reason = NULL;
     struct pidfile *pidfile = NULL;
-    bool is_stuck = false;
+    bool is_cut_short = false;
     _cleanup_(broker_process_deinit) struct broker_process broker = BROKER_PROCESS_INIT;
 
     if (config->daemon)
@@ -191,10 +193,10 @@ static int serve(const struct config *config)
     signal(SIGPIPE, SIG_IGN);
     error = log_start();
     int status = error ? fail("the log writer could not be started", NULL, error)
-                       : run_agent(config, &broker, &is_stuck);
+                       : run_agent(config, &broker, &is_cut_short);
     pidfile_remove(pidfile);
     log_stop(LOG_STOP_MS);
-    if (is_stuck)
+    if (is_cut_short)
         _exit(status);
     return status;
 }
@@ -227,8 +229,7 @@ int main(int argc, char **argv)
     error = config_load(&options, names, &config, &reason);
     if (error)
         return refuse(reason, error);
-    int status =
-        options.action == OPTIONS_DUMP_CONFIG ? print_config(config) : serve(config);
+    int status = options.action == OPTIONS_DUMP_CONFIG ? print_config(config) : serve(config);
     config_free(config);
     return status;
 }

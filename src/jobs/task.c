@@ -18,15 +18,15 @@ enum task_state {
     STATE_WAITING, /* for its permission or its lane */
     STATE_WORKING, /* the pool has it */
     STATE_PENDING, /* task_finish() is awaited */
-    STATE_RELEASED,
+    STATE_OVER,    /* ended or ending, and nothing runs any more */
 };
 
-/* The tasks that must run one after another. It exists as long as it has any. */
+/* The tasks that must run one after another. It exists as long as it has any, or is held. */
 struct lane {
     char *name;
     struct list tasks;
     struct task *lost; /* overdue: the lane is closed */
-    bool is_pumping;   /* lane_pump() is on the stack, and will look again */
+    bool is_held;      /* somebody on the stack has it, and will look again what can start */
     UT_hash_handle hh;
 };
 
@@ -34,6 +34,7 @@ struct scheduler {
     struct event_base *base;
     struct pool *pool;
     struct lane *lanes;
+    size_t task_count; /* submitted and not released */
 };
 
 static void lane_put(struct scheduler *scheduler, struct lane *lane)
@@ -68,12 +69,12 @@ static struct lane *lane_get(struct scheduler *scheduler, const char *name)
 
 static void task_try_start(struct task *task);
 
-/* Starts what can start in the lane, or refuses it while the lane is closed. */
+/* Starts what can start in the lane, or refuses it while the lane is closed. May free the lane. */
 static void lane_pump(struct scheduler *scheduler, struct lane *lane)
 {
-    if (lane->is_pumping)
+    if (lane->is_held)
         return;
-    lane->is_pumping = true;
+    lane->is_held = true;
     for (;;) {
         struct task *next = NULL, *task;
         list_for_each (task, &lane->tasks, struct task, in_lane) {
@@ -88,7 +89,7 @@ static void lane_pump(struct scheduler *scheduler, struct lane *lane)
             break;
         task_try_start(next);
     }
-    lane->is_pumping = false;
+    lane->is_held = false;
     lane_put(scheduler, lane);
 }
 
@@ -99,22 +100,26 @@ static void task_stop_timer(struct task *task)
     task->timer = NULL;
 }
 
-/* Nothing runs any more: the lane goes on, and the owner gets the task back. */
+/* Nothing runs any more: the owner gets the task back, then the lane goes on. */
 static void task_release(struct task *task)
 {
     struct scheduler *scheduler = task->scheduler;
-    struct lane *lane = task->lane;
-    task->state = STATE_RELEASED;
+    struct lane *lane = take_ptr(&task->lane);
+    task->state = STATE_OVER;
     task_stop_timer(task);
-    if (lane) {
-        list_remove(&task->in_lane);
-        if (lane->lost == task)
-            lane->lost = NULL;
-        task->lane = NULL;
+    scheduler->task_count--;
+    if (!lane) {
+        task->ops->released(task);
+        return;
     }
+    list_remove(&task->in_lane);
+    if (lane->lost == task)
+        lane->lost = NULL;
+    bool was_held = lane->is_held;
+    lane->is_held = true;
     task->ops->released(task);
-    if (lane)
-        lane_pump(scheduler, lane);
+    lane->is_held = was_held;
+    lane_pump(scheduler, lane);
 }
 
 static void task_end(struct task *task, enum task_outcome outcome)
@@ -125,23 +130,30 @@ static void task_end(struct task *task, enum task_outcome outcome)
     task->ops->ended(task, outcome);
 }
 
+/* The answer may move anything, this task's lane too: so first of all it is over. */
 static void task_end_and_release(struct task *task, enum task_outcome outcome)
 {
+    task->state = STATE_OVER;
     task_end(task, outcome);
     task_release(task);
 }
 
-/* The client's wait is over, the work is not. */
+/* The client's wait is over, the work is not; unless the answer ends it, and frees the task. */
 static void task_abandon(struct task *task)
 {
+    struct scheduler *scheduler = task->scheduler;
+    struct lane *lane = task->lane;
     log_error("%s passed its deadline of %llu ms and does not come back", task->name,
               (unsigned long long)task->deadline_ms);
-    struct lane *lane = task->lane;
-    if (lane)
-        lane->lost = task;
+    if (!lane) {
+        task_end(task, TASK_OVERDUE);
+        return;
+    }
+    lane->lost = task;
+    lane->is_held = true; /* by nobody else: this comes from the loop */
     task_end(task, TASK_OVERDUE);
-    if (lane)
-        lane_pump(task->scheduler, lane);
+    lane->is_held = false;
+    lane_pump(scheduler, lane);
 }
 
 static void task_arm_timer(struct task *task, uint64_t delay_ms)
@@ -172,8 +184,8 @@ static void on_deadline(evutil_socket_t fd, short events, void *argument)
         task_arm_timer(task, INTERRUPT_EVERY_MS);
         return;
     }
-    task_abandon(task);
     pool_give_up(pool, &task->work);
+    task_abandon(task);
 }
 
 static void task_proceed(struct task *task, enum task_next next)
@@ -247,17 +259,13 @@ int scheduler_new(struct event_base *base, struct pool *pool, struct scheduler *
 
 struct scheduler *scheduler_free(struct scheduler *scheduler)
 {
-    if (!scheduler)
-        return NULL;
-    struct lane *lane, *next;
-    HASH_ITER(hh, scheduler->lanes, lane, next)
-    {
-        HASH_DEL(scheduler->lanes, lane);
-        free(lane->name);
-        free(lane);
-    }
-    free(scheduler);
+    free(scheduler); /* lanes live as long as they have tasks */
     return NULL;
+}
+
+bool scheduler_is_idle(const struct scheduler *scheduler)
+{
+    return scheduler->task_count == 0;
 }
 
 int task_submit(struct scheduler *scheduler, struct task *task, const char *lane)
@@ -276,6 +284,7 @@ int task_submit(struct scheduler *scheduler, struct task *task, const char *lane
             return -ENOMEM;
         list_append(&task->lane->tasks, &task->in_lane);
     }
+    scheduler->task_count++;
     return 0;
 }
 

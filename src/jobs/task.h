@@ -82,8 +82,11 @@ struct task {
 
 /* `pool` must outlive the scheduler. Returns 0 or -ENOMEM. */
 int scheduler_new(struct event_base *base, struct pool *pool, struct scheduler **ret_scheduler);
-/* All tasks must have been released, or the pool stopped for good. Returns NULL. */
+/* All tasks must have been released. Returns NULL. */
 struct scheduler *scheduler_free(struct scheduler *scheduler);
+
+/* True if all tasks that were submitted have been released. */
+bool scheduler_is_idle(const struct scheduler *scheduler);
 
 /*
  * Takes the task's ticket. `lane` is copied; NULL: none. Returns 0 or -ENOMEM (then the task is

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "jobs/task.h"
 
 enum kind {
@@ -28,8 +29,12 @@ struct item {
     struct task task;
     enum kind kind;
     char name;
+    bool is_dynamic; /* freed when it is released, so that nobody looks at it again unseen */
     bool ended, released;
     enum task_outcome outcome;
+    void (*in_ended)(struct item *item); /* what its end leads to, there and then */
+    void (*in_released)(struct item *item);
+    struct item *other;
 };
 
 static struct event_base *base;
@@ -40,11 +45,13 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static char let_go[256]; /* guarded by lock: indexed by name */
 static unsigned working; /* guarded by lock */
-static char trace[256];  /* loop only: S(tart), E(nd), R(elease) and the name */
+static char trace[512];  /* loop only: S(tart), E(nd), R(elease) and the name */
 
 static void note(char what, const struct item *item)
 {
     size_t length = strlen(trace);
+    if (length + 3 > sizeof(trace))
+        return;
     trace[length] = what;
     trace[length + 1] = item->name;
     trace[length + 2] = '\0';
@@ -98,6 +105,8 @@ static void on_ended(struct task *task, enum task_outcome outcome)
     item->ended = true;
     item->outcome = outcome;
     note('E', item);
+    if (item->in_ended)
+        item->in_ended(item);
 }
 
 static void on_released(struct task *task)
@@ -107,6 +116,10 @@ static void on_released(struct task *task)
     assert_false(item->released);
     item->released = true;
     note('R', item);
+    if (item->in_released)
+        item->in_released(item);
+    if (item->is_dynamic)
+        free(item);
 }
 
 static const struct task_ops ops = {on_start, on_work, on_worked, on_ended, on_released};
@@ -165,8 +178,8 @@ static unsigned count_working(void)
     return count;
 }
 
-#define loop_until(expression)                                                                     \
-    while (!(expression))                                                                          \
+#define loop_until(expression) \
+    while (!(expression))      \
     event_base_loop(base, EVLOOP_ONCE)
 
 static void test_waits_for_its_permission(void **state)
@@ -299,6 +312,156 @@ static void test_a_pending_task_can_be_overdue_and_come_back(void **state)
     assert_true(a.released);
 }
 
+static struct item *make(char name, enum kind kind, const char *lane, uint64_t deadline_ms)
+{
+    struct item *item = malloc(sizeof(*item));
+    assert_non_null(item);
+    submit(item, name, kind, lane, deadline_ms);
+    item->is_dynamic = true;
+    return item;
+}
+
+static void permit_other(struct item *item)
+{
+    task_permit(&item->other->task);
+}
+
+static void cancel_other(struct item *item)
+{
+    assert_true(task_cancel(&item->other->task));
+}
+
+static void finish_self(struct item *item)
+{
+    task_finish(&item->task);
+}
+
+/* An answer gives the next request its turn. In a closed lane that one is refused before the first
+ * refusal is through. */
+static void test_refusals_inside_each_other(void **state)
+{
+    struct item lost;
+    submit(&lost, 'l', KIND_PENDING, "lane", 5);
+    task_permit(&lost.task);
+    loop_until(lost.ended);
+    trace[0] = '\0';
+    struct item *a = make('a', KIND_LOOP, "lane", 0);
+    struct item *b = make('b', KIND_LOOP, "lane", 0);
+    a->in_ended = permit_other;
+    a->other = b;
+    task_permit(&a->task);
+    assert_string_equal(trace, "EaEbRbRa");
+    task_finish(&lost.task);
+}
+
+static void test_an_answer_may_finish_what_is_overdue(void **state)
+{
+    struct item *lost = make('l', KIND_PENDING, "lane", 5);
+    struct item next;
+    lost->in_ended = finish_self;
+    submit(&next, 'n', KIND_LOOP, "lane", 0);
+    task_permit(&lost->task);
+    task_permit(&next.task);
+    loop_until(next.released);
+    assert_string_equal(trace, "SlElRlSnEnRn");
+    assert_int_equal(next.outcome, TASK_DONE);
+}
+
+static void test_a_release_may_empty_its_lane(void **state)
+{
+    struct item *a = make('a', KIND_PENDING, "lane", 0);
+    struct item *b = make('b', KIND_LOOP, "lane", 0);
+    a->in_released = cancel_other;
+    a->other = b;
+    task_permit(&a->task);
+    task_finish(&a->task);
+    assert_string_equal(trace, "SaEaRaEbRb");
+    struct item c;
+    submit(&c, 'c', KIND_LOOP, "lane", 0);
+    task_permit(&c.task);
+    assert_int_equal(c.outcome, TASK_DONE);
+}
+
+/* What was cancelled must not start because its answer moved the lane. */
+static void test_cancelled_means_not_started(void **state)
+{
+    struct item first, *a, *b;
+    submit(&first, 'f', KIND_PENDING, "lane", 0);
+    a = make('a', KIND_LOOP, "lane", 0);
+    b = make('b', KIND_LOOP, "lane", 0);
+    task_permit(&first.task);
+    task_permit(&a->task);
+    task_permit(&b->task);
+    a->in_ended = cancel_other;
+    a->other = b;
+    assert_true(task_cancel(&a->task));
+    assert_string_equal(trace, "SfEaEbRbRa");
+    task_finish(&first.task);
+}
+
+/* Thousands that wait for one do not stand on each other's shoulders. */
+static void test_a_long_lane_needs_no_stack(void **state)
+{
+    enum { COUNT = 200000 };
+    struct item first, *last = NULL;
+    submit(&first, 'f', KIND_PENDING, "lane", 0);
+    task_permit(&first.task);
+    for (int i = 0; i < COUNT; i++) {
+        last = make('x', KIND_LOOP, "lane", 0);
+        task_permit(&last->task);
+    }
+    last->is_dynamic = false;
+    task_finish(&first.task);
+    assert_true(last->released);
+    free(last);
+}
+
+static void wait_for_clock_ms(uint64_t at_ms)
+{
+    while (clock_now_ms() < at_ms)
+        sched_yield();
+}
+
+static void wait_for_idle_workers(unsigned count)
+{
+    while (pool_counts(pool).idle < count)
+        sched_yield();
+}
+
+/* The loop finds the deadline's timer and the completion in one turn. */
+static void test_a_deadline_at_the_moment_of_completion(void **state)
+{
+    struct item a;
+    submit(&a, 'a', KIND_WORKER, "lane", 5);
+    uint64_t start_ms = clock_now_ms();
+    task_permit(&a.task);
+    release_work('a');
+    wait_for_clock_ms(start_ms + 20);
+    wait_for_idle_workers(2);
+    loop_until(a.released);
+    assert_int_equal(a.outcome, TASK_DONE);
+    assert_int_equal(pool_counts(pool).lost, 0);
+}
+
+/* It comes back when it is given up, and whichever the loop sees first, both ends come once. */
+static void test_giving_up_at_the_moment_of_return(void **state)
+{
+    struct item a, next;
+    submit(&a, 'a', KIND_WORKER, "lane", 5);
+    submit(&next, 'n', KIND_LOOP, "lane", 0);
+    task_permit(&a.task);
+    loop_until(task_is_interrupted(&a.task));
+    uint64_t start_ms = clock_now_ms();
+    release_work('a');
+    wait_for_clock_ms(start_ms + 1100);
+    wait_for_idle_workers(2);
+    loop_until(a.released);
+    assert_true(a.outcome == TASK_DONE || a.outcome == TASK_OVERDUE);
+    assert_int_equal(pool_counts(pool).lost, 0);
+    task_permit(&next.task);
+    assert_int_equal(next.outcome, TASK_DONE);
+}
+
 #define task_test(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -313,6 +476,13 @@ int main(void)
         task_test(test_a_lost_task_closes_its_lane_until_it_comes_back),
         task_test(test_a_deadline_before_a_worker_was_free_takes_it_back),
         task_test(test_a_pending_task_can_be_overdue_and_come_back),
+        task_test(test_refusals_inside_each_other),
+        task_test(test_an_answer_may_finish_what_is_overdue),
+        task_test(test_a_release_may_empty_its_lane),
+        task_test(test_cancelled_means_not_started),
+        task_test(test_a_long_lane_needs_no_stack),
+        task_test(test_a_deadline_at_the_moment_of_completion),
+        task_test(test_giving_up_at_the_moment_of_return),
     };
     return cmocka_run_group_tests_name("task", tests, NULL, NULL);
 }
