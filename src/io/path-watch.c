@@ -25,10 +25,15 @@
 /* As many symbolic links in a row as the kernel follows would be no port any more. */
 #define LINKS_MAX 8
 
-/* An event counts if it is about the watched thing itself or about the entry of that name. */
+/*
+ * Directories are often watched for more than one reason (and inotify then gives them one
+ * descriptor): an event counts if it is one of those that some reason is about.
+ */
 struct watched {
     int descriptor;
-    char *name; /* NULL: any entry */
+    uint32_t events;
+    enum { ITSELF, ENTRY_OF_THAT_NAME, ANY_ENTRY } what; /* an event of itself always counts */
+    char *name;
 };
 
 struct path_watch {
@@ -81,15 +86,15 @@ void path_watch_disarm(struct path_watch *watch)
 
 static int watch_path(struct path_watch *watch, const char *path, unsigned links) MUST_CHECK;
 
-static int add_watch(struct path_watch *watch, const char *path, uint32_t events, const char *name,
+/* Adds what `watched` says, whose name (not NUL-terminated) is copied. */
+static int add_watch(struct path_watch *watch, const char *path, struct watched watched,
                      size_t name_length)
 {
     _cleanup_free_ char *copy = NULL;
     struct watched *grown;
-    int descriptor;
 
-    if (name) {
-        copy = strndup(name, name_length);
+    if (watched.name) {
+        copy = strndup(watched.name, name_length);
         if (!copy)
             return -ENOMEM;
     }
@@ -97,12 +102,21 @@ static int add_watch(struct path_watch *watch, const char *path, uint32_t events
     if (!grown)
         return -ENOMEM;
     watch->watched = grown;
-    descriptor = inotify_add_watch(watch->inotify_fd, path, events | IN_MASK_ADD);
-    if (descriptor < 0)
+    watched.descriptor = inotify_add_watch(watch->inotify_fd, path, watched.events | IN_MASK_ADD);
+    if (watched.descriptor < 0)
         return -errno;
-    grown[watch->watched_count++] =
-        (struct watched){.descriptor = descriptor, .name = take_ptr(&copy)};
+    watched.name = take_ptr(&copy);
+    grown[watch->watched_count++] = watched;
     return 0;
+}
+
+static int watch_entry(struct path_watch *watch, const char *directory, const char *name,
+                       size_t name_length)
+{
+    struct watched watched = {
+        .events = DIRECTORY_EVENTS, .what = ENTRY_OF_THAT_NAME, .name = (char *)name};
+
+    return add_watch(watch, directory, watched, name_length);
 }
 
 /* Watches the file itself and, where it is a symbolic link, what it points to. */
@@ -115,7 +129,9 @@ static int watch_end(struct path_watch *watch, const char *path, unsigned links)
 
     length = readlink(path, target, sizeof(target) - 1);
     if (length < 0) {
-        result = add_watch(watch, path, FILE_EVENTS, NULL, 0);
+        struct watched itself = {.events = FILE_EVENTS, .what = ITSELF};
+
+        result = add_watch(watch, path, itself, 0);
         return result == -ENOENT || result == -ENOTDIR ? 0 : result;
     }
     if (links >= LINKS_MAX)
@@ -133,9 +149,9 @@ static int watch_end(struct path_watch *watch, const char *path, unsigned links)
 /*
  * Watches each directory on the way for the next component, from the root on: a directory that is
  * not there when its turn comes is seen by the watch on its parent when it appears, so nothing
- * that grows under our hands is missed.
+ * that grows under our hands is missed. Returns 1 if all of them are there, else 0 or -errno.
  */
-static int watch_path(struct path_watch *watch, const char *path, unsigned links)
+static int watch_way(struct path_watch *watch, const char *path)
 {
     _cleanup_free_ char *directory = strdup(path);
     size_t at = 0;
@@ -152,7 +168,7 @@ static int watch_path(struct path_watch *watch, const char *path, unsigned links
         if (name_length == 0)
             break;
         directory[at == 0 ? 1 : at] = '\0';
-        result = add_watch(watch, directory, DIRECTORY_EVENTS, path + name, name_length);
+        result = watch_entry(watch, directory, path + name, name_length);
         if (result == -ENOENT || result == -ENOTDIR)
             return 0;
         if (result < 0)
@@ -160,19 +176,43 @@ static int watch_path(struct path_watch *watch, const char *path, unsigned links
         memcpy(directory, path, name + name_length);
         at = name + name_length;
     }
-    directory[at] = '\0';
-    return watch_end(watch, directory, links);
+    return 1;
 }
 
-static bool is_about_watched(const struct path_watch *watch, const struct inotify_event *event)
+static int watch_path(struct path_watch *watch, const char *path, unsigned links)
+{
+    int result = watch_way(watch, path);
+
+    return result > 0 ? watch_end(watch, path, links) : result;
+}
+
+static int watch_directory(struct path_watch *watch, const char *directory)
+{
+    struct watched entries = {.events = DIRECTORY_EVENTS, .what = ANY_ENTRY};
+    int result = watch_way(watch, directory);
+
+    if (result <= 0)
+        return result;
+    result = add_watch(watch, directory, entries, 0);
+    return result == -ENOENT || result == -ENOTDIR ? 0 : result;
+}
+
+static bool is_wanted(const struct watched *watched, const struct inotify_event *event)
+{
+    if (watched->descriptor != event->wd ||
+        !(event->mask & (watched->events | IN_IGNORED | IN_UNMOUNT)))
+        return false;
+    if (event->len == 0 || watched->what == ANY_ENTRY)
+        return true;
+    return watched->what == ENTRY_OF_THAT_NAME && strcmp(watched->name, event->name) == 0;
+}
+
+static bool is_relevant(const struct path_watch *watch, const struct inotify_event *event)
 {
     if (event->mask & IN_Q_OVERFLOW)
         return true;
     for (size_t i = 0; i < watch->watched_count; i++) {
-        const struct watched *watched = &watch->watched[i];
-
-        if (watched->descriptor == event->wd &&
-            (!watched->name || event->len == 0 || strcmp(watched->name, event->name) == 0))
+        if (is_wanted(&watch->watched[i], event))
             return true;
     }
     return false;
@@ -182,7 +222,7 @@ static void on_inotify(evutil_socket_t fd, short what, void *context)
 {
     struct path_watch *watch = context;
     char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-    bool is_relevant = false;
+    bool has_changed = false;
     ssize_t length;
 
     while ((length = read(fd, events, sizeof(events))) > 0) {
@@ -190,10 +230,10 @@ static void on_inotify(evutil_socket_t fd, short what, void *context)
 
         for (ssize_t at = 0; at < length; at += (ssize_t)(sizeof(*event) + event->len)) {
             event = (const struct inotify_event *)(const void *)(events + at);
-            is_relevant = is_relevant || is_about_watched(watch, event);
+            has_changed = has_changed || is_relevant(watch, event);
         }
     }
-    if (is_relevant) {
+    if (has_changed) {
         path_watch_disarm(watch);
         watch->callback(watch->context);
     }
@@ -210,11 +250,8 @@ static int arm(struct path_watch *watch, const char *path, const char *directory
     if (result < 0)
         return result;
     if (directory) {
-        result = watch_path(watch, directory, 0);
+        result = watch_directory(watch, directory);
         if (result < 0)
-            return result;
-        result = add_watch(watch, directory, DIRECTORY_EVENTS, NULL, 0);
-        if (result < 0 && result != -ENOENT && result != -ENOTDIR)
             return result;
     }
     watch->event =

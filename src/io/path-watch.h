@@ -29,8 +29,8 @@ struct path_watch *path_watch_free(struct path_watch *watch) ON_LOOP;
 
 /*
  * Watches `path` (absolute): the path itself, what it points to where it is a symbolic link, and
- * the nearest directory on the way to them that exists. With `directory` (may be NULL) every new
- * entry of that directory counts too. What was watched before no longer is.
+ * every directory on the way to them for the next component of the path. With `directory` (may be
+ * NULL) every new entry of that directory counts too. What was watched before no longer is.
  * Returns 0; or -errno if it cannot be watched, and then nothing is.
  */
 int path_watch_arm(struct path_watch *watch, const char *path,

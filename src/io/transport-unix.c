@@ -3,18 +3,18 @@
  * unix-listen: a listening stream socket.
  *
  * Taking over the socket of an agent that was killed must not take one away from an agent that
- * lives, nor may two that start together both believe that they have it. So a socket that refuses
- * connections is renamed first, which only one can do, and asked again under its new name; and who
- * has bound a socket looks, once it listens, whether the path is still its own: before that
- * moment it may have looked abandoned.
+ * lives, nor may two that start together both believe that they have it: a socket that is bound
+ * but not yet listened on looks abandoned. So from the first look until it listens an agent holds
+ * a lock on the directory.
  */
 #include "io/transport-method.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -27,6 +27,9 @@
 
 /* How long nothing is accepted after the system was out of descriptors or memory. */
 #define ACCEPT_PAUSE_MS 200
+
+#define LOCK_WAIT_MS  1000
+#define LOCK_RETRY_MS 5
 
 struct transport_unix {
     struct transport common;
@@ -55,26 +58,17 @@ static int unix_address(const char *path, struct sockaddr_un *ret_address, char 
     return 0;
 }
 
-/* Returns 1 if somebody listens at the path (or might), 0 if nobody does, or -errno. */
-static int is_listened_on(const char *path)
+/* Returns 1 if somebody listens there (or might), 0 if nobody does, or -errno. */
+static int is_listened_on(const struct sockaddr_un *address)
 {
-    _cleanup_close_ int fd = -1;
-    struct sockaddr_un address;
-    char *reason = NULL;
-    int result;
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-    result = unix_address(path, &address, &reason);
-    free(reason);
-    if (result < 0)
-        return result;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
         return 1;
     switch (errno) {
     case ECONNREFUSED:
-        return 0;
     case ENOENT: /* it went away by itself */
         return 0;
     case EAGAIN: /* a full backlog */
@@ -85,25 +79,10 @@ static int is_listened_on(const char *path)
     }
 }
 
-static int refuse_as_in_use(const char *path, char **ret_reason)
+/* Removes the socket at the address if nobody listens on it any more. */
+static int remove_stale_socket(const struct sockaddr_un *address, char **ret_reason)
 {
-    transport_set_reason(ret_reason, "another program listens on %s", path);
-    return -EADDRINUSE;
-}
-
-/* Gives a living socket its name again, unless a newer one has it by now. */
-static void put_back(const char *aside, const char *path)
-{
-    if (link(aside, path) == 0 || errno == EEXIST)
-        unlink(aside);
-    else if (rename(aside, path) < 0)
-        log_error("cannot rename %s back to %s: %s", aside, path, strerror(errno));
-}
-
-/* Removes the socket at the path if nobody listens on it any more. */
-static int remove_stale_socket(const char *path, char **ret_reason)
-{
-    char aside[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+    const char *path = address->sun_path;
     struct stat status;
     int result;
 
@@ -113,21 +92,36 @@ static int remove_stale_socket(const char *path, char **ret_reason)
         transport_set_reason(ret_reason, "%s exists and is not a socket", path);
         return -EEXIST;
     }
-    result = is_listened_on(path);
-    if (result != 0)
-        return result < 0 ? result : refuse_as_in_use(path, ret_reason);
-    if (snprintf(aside, sizeof(aside), "%s.%d", path, (int)getpid()) >= (int)sizeof(aside)) {
-        /* no room for a second name: the short way, whose race is a start-up of two agents */
-        return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+    result = is_listened_on(address);
+    if (result < 0)
+        return result;
+    if (result > 0) {
+        transport_set_reason(ret_reason, "another program listens on %s", path);
+        return -EADDRINUSE;
     }
-    if (rename(path, aside) < 0)
-        return errno == ENOENT ? 0 : -errno;
-    result = is_listened_on(aside);
-    if (result != 0) {
-        put_back(aside, path);
-        return result < 0 ? result : refuse_as_in_use(path, ret_reason);
+    return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/*
+ * Locks the directory of the socket until the descriptor is closed. Everybody who can read the
+ * directory can lock it: nobody waits for that for ever, and -1 only means to do without.
+ */
+static int lock_directory(const char *path)
+{
+    _cleanup_free_ char *copy = strdup(path);
+    _cleanup_close_ int fd = -1;
+
+    if (!copy)
+        return -1;
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    for (unsigned waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms += LOCK_RETRY_MS) {
+        if (errno != EWOULDBLOCK || waited_ms >= LOCK_WAIT_MS)
+            return -1;
+        usleep(LOCK_RETRY_MS * 1000);
     }
-    return unlink(aside) < 0 ? -errno : 0;
+    return take_fd(&fd);
 }
 
 static bool is_own_file(const struct transport_unix *unix_transport)
@@ -138,41 +132,46 @@ static bool is_own_file(const struct transport_unix *unix_transport)
            status.st_dev == unix_transport->device && status.st_ino == unix_transport->inode;
 }
 
-/* Binds and listens, so that the socket's file has mode 0600 from its first moment on. */
-static int listen_at_path(struct transport_unix *unix_transport, char **ret_reason)
+static int bind_to_path(int fd, const char *path, char **ret_reason)
 {
-    const char *path = unix_transport->common.path;
     struct sockaddr_un address;
-    struct stat status;
     int result;
 
     result = unix_address(path, &address, ret_reason);
     if (result < 0)
         return result;
+    /* Linux makes the file with the mode that the socket has when it is bound. */
+    if (fchmod(fd, 0600) < 0)
+        return -errno;
+    if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
+        return 0;
+    if (errno != EADDRINUSE)
+        return -errno;
+    result = remove_stale_socket(&address, ret_reason);
+    if (result < 0)
+        return result;
+    return bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+}
+
+static int listen_at_path(struct transport_unix *unix_transport, char **ret_reason)
+{
+    const char *path = unix_transport->common.path;
+    _cleanup_close_ int lock = -1;
+    struct stat status;
+    int result;
+
     unix_transport->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (unix_transport->listener < 0)
         return -errno;
-    /* Linux makes the file with the mode that the socket has when it is bound. */
-    if (fchmod(unix_transport->listener, 0600) < 0)
+    lock = lock_directory(path);
+    result = bind_to_path(unix_transport->listener, path, ret_reason);
+    if (result < 0)
+        return result;
+    if (lstat(path, &status) < 0)
         return -errno;
-    if (bind(unix_transport->listener, (const struct sockaddr *)&address, sizeof(address)) < 0) {
-        if (errno != EADDRINUSE)
-            return -errno;
-        result = remove_stale_socket(path, ret_reason);
-        if (result < 0)
-            return result;
-        if (bind(unix_transport->listener, (const struct sockaddr *)&address, sizeof(address)) < 0)
-            return errno == EADDRINUSE ? refuse_as_in_use(path, ret_reason) : -errno;
-    }
-    if (lstat(path, &status) == 0) {
-        unix_transport->device = status.st_dev;
-        unix_transport->inode = status.st_ino;
-    }
-    if (listen(unix_transport->listener, SOMAXCONN) < 0)
-        return -errno;
-    if (!is_own_file(unix_transport))
-        return refuse_as_in_use(path, ret_reason);
-    return 0;
+    unix_transport->device = status.st_dev;
+    unix_transport->inode = status.st_ino;
+    return listen(unix_transport->listener, SOMAXCONN) < 0 ? -errno : 0;
 }
 
 static bool may_accept(const struct transport_unix *unix_transport)

@@ -220,6 +220,22 @@ static void test_every_entry_of_the_directory_counts(void **state)
     assert_int_equal(calls_so_far(fixture), 1);
 }
 
+static void test_use_of_the_directory_does_not_count(void **state)
+{
+    struct fixture *fixture = *state;
+    int user;
+
+    assert_int_equal(mkdir(in(fixture, "dev"), 0700), 0);
+    make_file(in(fixture, "dev/null"));
+    assert_int_equal(path_watch_arm(fixture->watch, in(fixture, "dev"), in(fixture, "dev")), 0);
+    user = open(in(fixture, "dev/null"), O_RDWR | O_CLOEXEC);
+    assert_true(user >= 0);
+    assert_int_equal(write(user, "x", 1), 1);
+    close(user);
+    assert_int_equal(unlink(in(fixture, "dev/null")), 0);
+    assert_int_equal(calls_so_far(fixture), 0);
+}
+
 static void test_the_directory_itself_appears(void **state)
 {
     struct fixture *fixture = *state;
@@ -274,6 +290,7 @@ int main(void)
         TEST(test_file_is_closed_by_its_user),
         TEST(test_permissions_change),
         TEST(test_every_entry_of_the_directory_counts),
+        TEST(test_use_of_the_directory_does_not_count),
         TEST(test_the_directory_itself_appears),
         TEST(test_disarmed_watch_is_silent),
         TEST(test_arming_again_forgets_the_former_path),

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -301,20 +302,56 @@ static void test_stale_socket_is_taken_over(void **state)
     close(client);
 }
 
-/* Starts on the path of `fixture`, says whether it could, and holds on until the pipe is closed. */
-static void start_in_child(struct fixture *fixture, int go, int told)
+static void wait_for_close(int fd)
+{
+    char byte;
+
+    (void)!read(fd, &byte, 1);
+}
+
+/* Starts when `go` is closed, says on `told` whether it could, and lives until `end` is closed. */
+static void start_in_child(struct fixture *fixture, int go, int told, int end)
 {
     char *reason = NULL;
-    char byte;
+    char answer;
     int result;
 
-    (void)!read(go, &byte, 1);
+    wait_for_close(go);
     result = open_transport(fixture, fixture->path, &reason);
     free(reason);
-    byte = result == 0 ? 'y' : result == -EADDRINUSE ? 'n' : '?';
-    (void)!write(told, &byte, 1);
-    (void)!read(go, &byte, 1);
+    answer = result == 0 ? 'y' : result == -EADDRINUSE ? 'n' : '?';
+    (void)!write(told, &answer, 1);
+    wait_for_close(end);
     _exit(0);
+}
+
+static void start_two_together(struct fixture *fixture, char ret_answers[2], int *ret_end)
+{
+    int told[2];
+    int go[2];
+    int end[2];
+
+    assert_int_equal(pipe(told), 0);
+    assert_int_equal(pipe(go), 0);
+    assert_int_equal(pipe(end), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        pid_t child = fork();
+
+        assert_true(child >= 0);
+        if (child == 0) {
+            close(go[1]);
+            close(end[1]);
+            start_in_child(fixture, go[0], told[1], end[0]);
+        }
+    }
+    close(go[1]);
+    assert_int_equal(read(told[0], &ret_answers[0], 1), 1);
+    assert_int_equal(read(told[0], &ret_answers[1], 1), 1);
+    close(go[0]);
+    close(told[0]);
+    close(told[1]);
+    close(end[0]);
+    *ret_end = end[1];
 }
 
 static void test_one_of_two_that_start_together_has_the_socket(void **state)
@@ -323,35 +360,39 @@ static void test_one_of_two_that_start_together_has_the_socket(void **state)
 
     for (unsigned round = 0; round < 30; round++) {
         char answers[3] = "";
-        int told[2];
-        int go[2];
+        int end;
 
         close(bind_socket(fixture->path, SOCK_STREAM)); /* stale */
-        assert_int_equal(pipe(told), 0);
-        assert_int_equal(pipe(go), 0);
-        for (unsigned i = 0; i < 2; i++) {
-            pid_t child = fork();
-
-            assert_true(child >= 0);
-            if (child == 0) {
-                close(go[1]);
-                start_in_child(fixture, go[0], told[1]);
-            }
-        }
-        assert_int_equal(write(go[1], "gg", 2), 2);
-        assert_int_equal(read(told[0], &answers[0], 1), 1);
-        assert_int_equal(read(told[0], &answers[1], 1), 1);
+        start_two_together(fixture, answers, &end);
         if (strcmp(answers, "yn") != 0)
             assert_string_equal(answers, "ny");
         close(connect_to(fixture));
-        close(go[1]); /* both end without removing anything */
+        close(end); /* both end without removing anything */
         assert_true(wait(NULL) > 0);
         assert_true(wait(NULL) > 0);
-        close(go[0]);
-        close(told[0]);
-        close(told[1]);
         assert_int_equal(unlink(fixture->path), 0);
     }
+}
+
+static void test_directory_locked_by_a_stranger(void **state)
+{
+    struct fixture *fixture = *state;
+    int stranger = open(fixture->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    assert_int_equal(flock(stranger, LOCK_EX), 0);
+    start(fixture);
+    close(connect_to(fixture));
+    close(stranger);
+}
+
+static void test_directory_is_not_left_locked(void **state)
+{
+    struct fixture *fixture = *state;
+    int stranger = open(fixture->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    start(fixture);
+    assert_int_equal(flock(stranger, LOCK_EX | LOCK_NB), 0);
+    close(stranger);
 }
 
 static void test_live_socket_is_left_alone(void **state)
@@ -434,7 +475,7 @@ static void test_path_is_too_long(void **state)
     path[108] = '\0';
     start_fails(fixture, path, -ENAMETOOLONG, "at most 107 characters");
     path[107] = '\0';
-    close(bind_socket(path, SOCK_STREAM)); /* stale, and no room for a name beside it */
+    close(bind_socket(path, SOCK_STREAM)); /* stale */
     snprintf(fixture->path, sizeof(fixture->path), "%s/x", fixture->directory);
     assert_int_equal(open_transport(fixture, path, &(char *){NULL}), 0);
 }
@@ -513,6 +554,8 @@ int main(void)
         TEST(test_no_descriptors_left),
         TEST(test_stale_socket_is_taken_over),
         TEST(test_one_of_two_that_start_together_has_the_socket),
+        TEST(test_directory_locked_by_a_stranger),
+        TEST(test_directory_is_not_left_locked),
         TEST(test_live_socket_is_left_alone),
         TEST(test_live_socket_with_a_full_backlog_is_left_alone),
         TEST(test_socket_of_another_type_is_left_alone),
