@@ -273,14 +273,11 @@ static int start_process(struct broker_job *job, enum broker_stage *ret_stage)
     return error;
 }
 
-struct broker_job *broker_job_new_take(struct broker_context *context, uint64_t id,
-                                       struct spawn_plan *plan)
+static struct broker_job *new_job(struct broker_context *context, uint64_t id)
 {
     struct broker_job *job = calloc(1, sizeof(*job));
-    if (!job) {
-        spawn_plan_deinit(plan);
+    if (!job)
         return NULL;
-    }
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     *job = (struct broker_job){
@@ -290,24 +287,46 @@ struct broker_job *broker_job_new_take(struct broker_context *context, uint64_t 
         .failed_error = EIO,
         .started_ms = clock_now_ms(),
         .started_unix_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000,
-        .plan = *plan,
-        .capture = plan->capture,
+        .plan = SPAWN_PLAN_INIT,
         .process = BROKER_SOURCE_INIT,
         .note = BROKER_SOURCE_INIT,
         .input = BROKER_INPUT_INIT,
         .streams = {BROKER_STREAM_INIT, BROKER_STREAM_INIT},
     };
-    *plan = (struct spawn_plan)SPAWN_PLAN_INIT;
     list_init(&job->all);
     list_init(&job->noted);
     list_init(&job->lingers);
     list_init(&job->finished);
+    return job;
+}
+
+struct broker_job *broker_job_new_take(struct broker_context *context, uint64_t id,
+                                       struct spawn_plan *plan)
+{
+    struct broker_job *job = new_job(context, id);
+    if (!job) {
+        spawn_plan_deinit(plan);
+        return NULL;
+    }
+    job->plan = *plan;
+    job->capture = plan->capture;
+    *plan = (struct spawn_plan)SPAWN_PLAN_INIT;
 
     enum broker_stage stage;
     int error = start_process(job, &stage);
     if (error) {
         job->has_ended = true;
         fail(job, -error, stage);
+    }
+    return job;
+}
+
+struct broker_job *broker_job_new_refused(struct broker_context *context, uint64_t id, int error)
+{
+    struct broker_job *job = new_job(context, id);
+    if (job) {
+        job->has_ended = true;
+        fail(job, error, BROKER_STAGE_ACCEPT);
     }
     return job;
 }

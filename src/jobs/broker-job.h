@@ -94,6 +94,9 @@ struct broker_job {
 struct broker_job *broker_job_new_take(struct broker_context *context, uint64_t id,
                                        struct spawn_plan *plan);
 
+/* One that is not even tried, for a reason (a positive errno) that its note tells. NULL: no memory. */
+struct broker_job *broker_job_new_refused(struct broker_context *context, uint64_t id, int error);
+
 /* Closes what it has open; a process that still runs is left alone. Returns NULL. */
 struct broker_job *broker_job_free(struct broker_job *job);
 

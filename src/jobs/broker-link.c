@@ -23,6 +23,8 @@ struct broker_link {
     struct event *readable;
     struct event *writable;
     bool is_met;
+    bool is_odd; /* it was said that it is, and so on */
+    bool has_lacked_descriptors;
     struct list queue;
     size_t queue_length;
 };
@@ -165,6 +167,17 @@ static int handle_hello(struct broker_link *link, const struct broker_hello *hel
     return 0;
 }
 
+/* Said once for each reason: what goes wrong on one connection goes wrong often. */
+static void complain(struct broker_link *link, bool lacks_descriptors)
+{
+    bool *has_complained = lacks_descriptors ? &link->has_lacked_descriptors : &link->is_odd;
+    if (!*has_complained)
+        log_error("a broker's message was passed over: %s",
+                  lacks_descriptors ? "no file descriptors are left for what came with it"
+                                    : "it was not understood");
+    *has_complained = true;
+}
+
 /* Returns 1 when a packet was handled, 0 when there is none, -errno when the link is to be lost. */
 static int read_one(struct broker_link *link)
 {
@@ -177,8 +190,8 @@ static int read_one(struct broker_link *link)
     int length = broker_receive(link->fd, &packet, sizeof(packet), fds, &fd_count);
     if (length == -EAGAIN)
         return 0;
-    if (length == 0)
-        return -EPIPE;
+    if (length == 0 || length == -ECONNRESET)
+        return -EPIPE; /* the other side is gone, also when it had not read everything */
     if (length < 0 && length != -EBADMSG)
         return length;
 
@@ -192,8 +205,7 @@ static int read_one(struct broker_link *link)
                broker_message_is_valid(&packet.message, (size_t)length, fd_count, true)) {
         link->events->message(link->owner, &packet.message, fds);
     } else {
-        log_error("broker: a message was not understood and passed over%s",
-                  fd_count == BROKER_FDS_LOST ? ": no file descriptors are left" : "");
+        complain(link, length > 0 && fd_count == BROKER_FDS_LOST);
     }
     for (size_t i = 0; i < BROKER_FDS_MAX; i++)
         close_fd(fds[i]);

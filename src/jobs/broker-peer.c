@@ -86,7 +86,9 @@ static void finish_job(struct exec_job *exec, const struct broker_facts *facts)
     uint64_t result_bytes = 0;
     for (size_t i = 0; i < BROKER_STREAMS; i++)
         result_bytes += exec->outputs[i].size_bytes;
-    job_table_finish(exec->job.table, &exec->job, JOB_DONE, facts->finished_ms, result_bytes);
+    uint64_t now_ms = clock_now_ms();
+    uint64_t finished_ms = facts->finished_ms < now_ms ? facts->finished_ms : now_ms;
+    job_table_finish(exec->job.table, &exec->job, JOB_DONE, finished_ms, result_bytes);
 }
 
 /* --- what the broker says --- */

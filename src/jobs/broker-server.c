@@ -213,28 +213,24 @@ static struct broker_job *find_job(struct broker_server *server, uint64_t id)
 
 static void refuse_spawn(struct broker_server *server, uint64_t id, int error)
 {
-    struct broker_message message = {
-        .type = BROKER_SPAWN_FAILED,
-        .job = id,
-        .failed = {.error = error, .stage = BROKER_STAGE_ACCEPT},
-    };
-    /* Without room for it now, the agent has a pending spawn until this connection ends. That it
-     * leaves so many packets unread and still sends is not to be expected. */
-    if (send_to_agent(server, &message, sizeof(message), NULL, 0) < 0)
+    struct broker_job *job = broker_job_new_refused(&server->context, id, error);
+    if (job)
+        list_append(&server->jobs, &job->all);
+    else /* the agent must not wait for an answer that never comes */
         (void)shutdown(server->agent.fd, SHUT_RDWR);
 }
 
 static void handle_spawn(struct broker_server *server, uint64_t id, int payload_fd)
 {
-    struct spawn_plan plan;
+    struct spawn_plan plan = SPAWN_PLAN_INIT;
     int error = spawn_plan_open_take(payload_fd, &plan);
+    if (!error && server->is_retired)
+        error = -ESHUTDOWN;
+    if (!error && find_job(server, id))
+        error = -EEXIST;
     if (error) {
-        refuse_spawn(server, id, -error);
-        return;
-    }
-    if (server->is_retired || find_job(server, id)) {
         spawn_plan_deinit(&plan);
-        refuse_spawn(server, id, server->is_retired ? ESHUTDOWN : EEXIST);
+        refuse_spawn(server, id, -error);
         return;
     }
     struct broker_job *job = broker_job_new_take(&server->context, id, &plan);

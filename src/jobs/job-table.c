@@ -191,7 +191,7 @@ int job_table_add_take(struct job_table *table, struct job *job, uint64_t id)
 int job_table_set_pid(struct job_table *table, struct job *job, pid_t pid)
 {
     assert_on_loop();
-    if (pid <= 0 || job_table_find_pid(table, pid))
+    if (pid <= 0 || job->pid > 0 || job_table_find_pid(table, pid))
         return -EEXIST;
     job->pid = pid;
     HASH_ADD(by_pid, table->by_pid, pid, sizeof(job->pid), job);

@@ -110,7 +110,7 @@ int job_table_admit(struct job_table *table, const struct job_demand *demand,
  */
 int job_table_add_take(struct job_table *table, struct job *job, uint64_t id) ON_LOOP MUST_CHECK;
 
-/* Makes it known under its pid. Returns 0; -EEXIST: another one is; or -ENOMEM. */
+/* Makes it known under its pid. Returns 0; -EEXIST: another is, or it has one; or -ENOMEM. */
 int job_table_set_pid(struct job_table *table, struct job *job, pid_t pid) ON_LOOP MUST_CHECK;
 
 /* It is over. An abandoned one is forgotten at once: the job may be gone afterwards. */

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The agent's side: programs as jobs, a broker that dies, brokers of earlier agents. The brokers
+ * are real ones, but for those whose behaviour no real one has.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <event2/event.h>
+
+#include "broker-harness.h"
+#include "jobs/broker-client.h"
+#include "jobs/job-table.h"
+
+/* One agent; `end_agent()` is its death. */
+static struct event_base *base;
+static struct job_table *table;
+static struct broker_client *client;
+static pid_t broker_pid;
+
+/* What became of the starts of this test. */
+static unsigned started_count, failed_count;
+static int last_error;
+static enum broker_stage last_stage;
+
+static void start_agent(void)
+{
+    struct broker_process process = start_broker();
+    broker_pid = process.pid;
+    base = event_base_new();
+    table = job_table_new(base, &settings);
+    client = broker_client_new_take(base, table, state_directory, &process);
+    assert_non_null(client);
+}
+
+static void end_agent(void)
+{
+    client = broker_client_free(client);
+    table = job_table_free(table);
+    if (base)
+        event_base_free(base);
+    base = NULL;
+}
+
+static int setup(void **state)
+{
+    started_count = failed_count = 0;
+    last_error = 0;
+    return harness_setup(state);
+}
+
+static int teardown(void **state)
+{
+    end_agent();
+    return harness_teardown(state);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *context)
+{
+}
+
+/* One turn of the loop, of at most 50 ms. */
+static void turn(void)
+{
+    struct event *tick = evtimer_new(base, on_tick, NULL);
+    struct timeval wait = {.tv_usec = 50000};
+    event_add(tick, &wait);
+    event_base_loop(base, EVLOOP_ONCE);
+    event_free(tick);
+}
+
+#define WAIT_UNTIL(condition)                         \
+    do {                                              \
+        uint64_t end_ms_ = clock_now_ms() + LIMIT_MS; \
+        while (!(condition)) {                        \
+            assert_true(clock_now_ms() < end_ms_);    \
+            turn();                                   \
+        }                                             \
+    } while (0)
+
+static void on_started(struct exec_job *job, int error, enum broker_stage stage, void *context)
+{
+    assert_ptr_equal(context, &started_count);
+    last_error = error;
+    last_stage = stage;
+    if (error)
+        failed_count++;
+    else
+        started_count++;
+    assert_true((error == 0) == (job->job.pid > 0));
+}
+
+static int try_spawn(const char *script, enum broker_capture capture, struct exec_job **ret_job,
+                     char reason[JOB_REASON_MAX])
+{
+    const char *const words[] = {"/bin/sh", "-c", script};
+    struct spawn_request request = {
+        .program = words[0], .arguments = words, .argument_count = 3, .capture = capture};
+    struct spawn_payload payload = SPAWN_PAYLOAD_INIT;
+    assert_int_equal(spawn_payload_build(&request, &payload), 0);
+    int error =
+        broker_client_spawn_take(client, &payload, on_started, &started_count, ret_job, reason);
+    assert_int_equal(payload.fd, -1);
+    return error;
+}
+
+/* The id of the job, which may be gone when the loop has turned. */
+static uint64_t spawn(const char *script, enum broker_capture capture)
+{
+    struct exec_job *exec;
+    char reason[JOB_REASON_MAX];
+    assert_int_equal(try_spawn(script, capture, &exec, reason), 0);
+    return exec->job.id;
+}
+
+static struct exec_job *find(uint64_t id)
+{
+    struct job *job = job_table_find(table, id);
+    return job ? exec_job_of(job) : NULL;
+}
+
+static struct exec_job *wait_done(uint64_t id)
+{
+    WAIT_UNTIL(!find(id) || job_is_over(&find(id)->job));
+    return find(id);
+}
+
+static void check_output(const struct exec_job *exec, size_t index, const char *expected)
+{
+    const void *bytes;
+    assert_int_equal(exec->outputs[index].size_bytes, strlen(expected));
+    assert_int_equal(exec_output_map(&exec->outputs[index], &bytes), 0);
+    assert_memory_equal(bytes, expected, strlen(expected));
+    exec_output_unmap(&exec->outputs[index], bytes);
+}
+
+static void test_a_program_is_a_job(void **state)
+{
+    start_agent();
+    uint64_t id = spawn("echo out; echo err >&2; exit 6", BROKER_CAPTURE_SEPARATED);
+    assert_non_null(find(id));
+    assert_int_equal(find(id)->job.pid, 0);
+    assert_int_equal(job_table_counts(table).running, 1);
+    WAIT_UNTIL(started_count == 1);
+    pid_t pid = find(id)->job.pid;
+    assert_ptr_equal(job_table_find_pid(table, pid), &find(id)->job);
+
+    struct exec_job *exec = wait_done(id);
+    assert_int_equal(exec->job.state, JOB_DONE);
+    assert_int_equal(exec->wait_status, W_EXITCODE(6, 0));
+    assert_int_equal(exec->job.result_bytes, 8);
+    check_output(exec, 0, "out\n");
+    check_output(exec, 1, "err\n");
+
+    /* A reader keeps what it reads, also after the job was seen, and after the broker ended. */
+    job_ref(&exec->job);
+    job_table_seen(table, &exec->job);
+    assert_null(find(id));
+    assert_null(exec->peer);
+    check_output(exec, 0, "out\n");
+    job_unref(&exec->job);
+    end_agent();
+    assert_int_equal(wait_for_end(broker_pid), 0);
+}
+
+static void test_a_start_that_fails_leaves_nothing(void **state)
+{
+    const char *const words[] = {"/no/such"};
+    struct spawn_request request = {.program = words[0], .arguments = words, .argument_count = 1};
+    struct spawn_payload payload = SPAWN_PAYLOAD_INIT;
+    struct exec_job *exec;
+    char reason[JOB_REASON_MAX];
+    start_agent();
+    assert_int_equal(spawn_payload_build(&request, &payload), 0);
+    assert_int_equal(
+        broker_client_spawn_take(client, &payload, on_started, &started_count, &exec, reason), 0);
+    uint64_t id = exec->job.id;
+    WAIT_UNTIL(failed_count == 1);
+    assert_int_equal(last_error, ENOENT);
+    assert_int_equal(last_stage, BROKER_STAGE_EXEC);
+    assert_null(find(id));
+    assert_int_equal(job_table_counts(table).running, 0);
+    assert_int_equal(job_table_counts(table).kept, 0);
+    end_agent();
+    assert_int_equal(wait_for_end(broker_pid), 0);
+}
+
+static void test_limits_refuse_with_a_reason(void **state)
+{
+    struct exec_job *exec;
+    char reason[JOB_REASON_MAX] = "";
+    const char *gate = make_fifo("gate");
+    char script[256];
+    snprintf(script, sizeof(script), "read x <%s", gate);
+    settings.exec_running = 1;
+    start_agent();
+    uint64_t id = spawn(script, BROKER_CAPTURE_NONE);
+    assert_int_equal(try_spawn("true", BROKER_CAPTURE_NONE, &exec, reason), -EBUSY);
+    assert_non_null(strstr(reason, "exec.running"));
+    WAIT_UNTIL(started_count == 1);
+    open_gate(gate);
+    wait_done(id);
+    assert_int_equal(try_spawn("true", BROKER_CAPTURE_NONE, &exec, reason), 0);
+    id = exec->job.id;
+    wait_done(id);
+}
+
+static void test_an_abandoned_job_leaves_the_broker(void **state)
+{
+    start_agent();
+    uint64_t id = spawn("echo x", BROKER_CAPTURE_STDOUT);
+    job_table_abandon(table, &find(id)->job);
+    WAIT_UNTIL(!find(id));
+    assert_int_equal(started_count, 1);
+    end_agent();
+    assert_int_equal(wait_for_end(broker_pid), 0);
+}
+
+static void test_a_signal_reaches_the_program(void **state)
+{
+    start_agent();
+    uint64_t id = spawn("sleep 1000", BROKER_CAPTURE_NONE);
+    WAIT_UNTIL(started_count == 1);
+    assert_int_equal(broker_client_signal(client, find(id), SIGKILL, true), 0);
+    struct exec_job *exec = wait_done(id);
+    assert_int_equal(exec->wait_status, SIGKILL);
+    job_table_seen(table, &exec->job);
+}
+
+static void test_a_broker_that_dies_is_no_disaster(void **state)
+{
+    const char *gate = make_fifo("gate");
+    char script[256], reason[JOB_REASON_MAX];
+    struct exec_job *exec;
+    start_agent();
+    uint64_t done = spawn("echo kept", BROKER_CAPTURE_STDOUT);
+    wait_done(done);
+    snprintf(script, sizeof(script), "read x <%s", gate);
+    uint64_t running = spawn(script, BROKER_CAPTURE_NONE);
+    WAIT_UNTIL(started_count == 2);
+    pid_t pid = find(running)->job.pid;
+
+    kill(broker_pid, SIGSTOP);
+    uint64_t pending = spawn("true", BROKER_CAPTURE_NONE);
+    kill(broker_pid, SIGKILL);
+    WAIT_UNTIL(failed_count == 1);
+    assert_int_equal(last_error, EPIPE);
+    assert_int_equal(last_stage, BROKER_STAGE_ACCEPT);
+    assert_null(find(pending));
+    /* What it told before stays; of what ran nobody knows. */
+    check_output(find(done), 0, "kept\n");
+    assert_int_equal(find(done)->job.state, JOB_DONE);
+    assert_int_equal(find(running)->job.state, JOB_LOST);
+    assert_ptr_equal(job_table_find_pid(table, pid), &find(running)->job);
+    assert_int_equal(try_spawn("true", BROKER_CAPTURE_NONE, &exec, reason), -EPIPE);
+    assert_non_null(strstr(reason, "broker"));
+    assert_int_equal(broker_client_signal(client, find(running), SIGTERM, true), -ESRCH);
+    job_table_seen(table, &find(running)->job);
+    job_table_seen(table, &find(done)->job);
+    /* It was the agent's child, and is reaped. */
+    WAIT_UNTIL(!process_is_alive(broker_pid) && kill(broker_pid, 0) < 0);
+    open_gate(gate);
+}
+
+static void test_the_next_agent_takes_over(void **state)
+{
+    const char *gate = make_fifo("gate");
+    char script[256];
+    start_agent();
+    pid_t first_broker = broker_pid;
+    uint64_t done = spawn("echo done; exit 2", BROKER_CAPTURE_MERGED);
+    wait_done(done);
+    snprintf(script, sizeof(script), "echo early; read x <%s; echo late", gate);
+    uint64_t running = spawn(script, BROKER_CAPTURE_STDOUT);
+    WAIT_UNTIL(started_count == 2);
+    pid_t done_pid = find(done)->job.pid, running_pid = find(running)->job.pid;
+    uint64_t started_ms = find(running)->job.started_ms;
+    end_agent();
+
+    start_agent();
+    broker_client_adopt(client, LIMIT_MS);
+    assert_int_equal(job_table_counts(table).running, 1);
+    assert_int_equal(job_table_counts(table).kept, 1);
+    struct exec_job *exec = find(done);
+    assert_ptr_equal(job_table_find_pid(table, done_pid), &exec->job);
+    assert_int_equal(exec->wait_status, W_EXITCODE(2, 0));
+    check_output(exec, 0, "done\n");
+    exec = find(running);
+    assert_ptr_equal(job_table_find_pid(table, running_pid), &exec->job);
+    assert_int_equal(exec->job.started_ms, started_ms);
+    assert_false(job_is_over(&exec->job));
+
+    /* New ones run beside them, under numbers of their own. */
+    uint64_t fresh = spawn("echo fresh", BROKER_CAPTURE_STDOUT);
+    assert_true(fresh > running);
+    check_output(wait_done(fresh), 0, "fresh\n");
+    job_table_seen(table, &find(fresh)->job);
+
+    open_gate(gate);
+    check_output(wait_done(running), 0, "early\nlate\n");
+    job_table_seen(table, &find(running)->job);
+    job_table_seen(table, &find(done)->job);
+    /* With the last of its results the old broker goes, and with it its socket. */
+    wait_for_end(first_broker);
+    turn();
+    assert_int_equal(count_sockets(), 1);
+}
+
+static void test_a_pid_taken_over_names_no_new_program(void **state)
+{
+    start_agent();
+    uint64_t done = spawn("true", BROKER_CAPTURE_NONE);
+    pid_t pid = wait_done(done)->job.pid;
+    end_agent();
+    start_agent();
+    broker_client_adopt(client, LIMIT_MS);
+    /* The new broker was told: it would fork again. That it does is for its own test. */
+    assert_non_null(job_table_find_pid(table, pid));
+    for (int i = 0; i < 20; i++) {
+        uint64_t id = spawn("true", BROKER_CAPTURE_NONE);
+        assert_int_not_equal(wait_done(id)->job.pid, pid);
+        job_table_seen(table, &find(id)->job);
+    }
+    job_table_seen(table, job_table_find_pid(table, pid));
+}
+
+static void test_three_agents_in_a_row(void **state)
+{
+    uint64_t ids[3];
+    pid_t brokers[3];
+    for (int i = 0; i < 3; i++) {
+        start_agent();
+        broker_client_adopt(client, LIMIT_MS);
+        brokers[i] = broker_pid;
+        ids[i] = spawn("echo result", BROKER_CAPTURE_STDOUT);
+        wait_done(ids[i]);
+        end_agent();
+    }
+    start_agent();
+    broker_client_adopt(client, LIMIT_MS);
+    assert_int_equal(job_table_counts(table).kept, 3);
+    for (int i = 0; i < 3; i++) {
+        check_output(find(ids[i]), 0, "result\n");
+        job_table_seen(table, &find(ids[i])->job);
+        wait_for_end(brokers[i]);
+    }
+    assert_int_equal(count_sockets(), 1);
+}
+
+static void test_a_broker_that_hangs_is_waited_for_only_so_long(void **state)
+{
+    start_agent();
+    uint64_t done = spawn("echo late", BROKER_CAPTURE_STDOUT);
+    wait_done(done);
+    pid_t first_broker = broker_pid;
+    kill(first_broker, SIGSTOP);
+    end_agent();
+
+    start_agent();
+    uint64_t before_ms = clock_now_ms();
+    broker_client_adopt(client, 200);
+    uint64_t took_ms = clock_now_ms() - before_ms;
+    assert_true(took_ms >= 200 && took_ms < 5000);
+    assert_null(find(done));
+    /* It is taken over when it answers. */
+    kill(first_broker, SIGCONT);
+    WAIT_UNTIL(find(done) != NULL);
+    check_output(find(done), 0, "late\n");
+    job_table_seen(table, &find(done)->job);
+    wait_for_end(first_broker);
+}
+
+static void test_a_socket_without_a_broker_is_removed(void **state)
+{
+    start_agent();
+    uint64_t done = spawn("true", BROKER_CAPTURE_NONE);
+    wait_done(done);
+    end_agent(); /* its broker stays, for the result */
+    kill(broker_pid, SIGKILL);
+    wait_for_end(broker_pid);
+    assert_int_equal(count_sockets(), 1);
+    start_agent();
+    assert_int_equal(count_sockets(), 2);
+    broker_client_adopt(client, LIMIT_MS);
+    assert_int_equal(count_sockets(), 1);
+    assert_int_equal(job_table_counts(table).kept, 0);
+}
+
+/* --- a broker that says what none should --- */
+
+static int false_broker; /* its end of the connection */
+
+static void start_agent_of_false_broker(void)
+{
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+    struct broker_process process = {.fd = ends[0], .pid = getpid()};
+    false_broker = ends[1];
+    base = event_base_new();
+    table = job_table_new(base, &settings);
+    client = broker_client_new_take(base, table, state_directory, &process);
+    assert_non_null(client);
+    struct broker_hello hello;
+    int fds[BROKER_FDS_MAX];
+    size_t fd_count;
+    assert_int_equal(broker_receive(false_broker, &hello, sizeof(hello), fds, &fd_count),
+                     sizeof(hello));
+    assert_true(broker_hello_is_valid(&hello, sizeof(hello), fd_count));
+    hello.pid = getpid();
+    send_packet(false_broker, &hello, sizeof(hello));
+}
+
+static void test_nonsense_from_a_broker_is_passed_over(void **state)
+{
+    start_agent_of_false_broker();
+    uint64_t id = spawn("true", BROKER_CAPTURE_STDOUT);
+    struct broker_message message = {0};
+    unsigned seed = 4711;
+    for (size_t i = 0; i < 3000; i++) {
+        char junk[sizeof(message) + 50];
+        size_t length =
+            i % 2 == 0 ? sizeof(message) : 1 + (size_t)rand_r(&seed) % (sizeof(junk) - 1);
+        for (size_t j = 0; j < length; j++)
+            junk[j] = (char)rand_r(&seed);
+        struct broker_message *nearly = (struct broker_message *)(void *)junk;
+        if (i % 2 == 0) {
+            nearly->type = BROKER_SPAWNED + (uint32_t)rand_r(&seed) % 9;
+            nearly->job = (uint64_t)rand_r(&seed) % 2 ? id : (uint64_t)rand_r(&seed) % 4;
+        }
+        send_with_fd(false_broker, junk, length, i % 7 == 0 ? 0 : -1);
+        if (i % 50 == 0)
+            turn();
+    }
+    turn();
+    assert_non_null(client);
+    close(false_broker);
+    WAIT_UNTIL(!find(id) || job_is_over(&find(id)->job));
+}
+
+static void test_what_a_broker_says_out_of_order(void **state)
+{
+    start_agent_of_false_broker();
+    uint64_t id = spawn("true", BROKER_CAPTURE_STDOUT);
+    struct broker_message exited = {.type = BROKER_EXITED, .job = id};
+    exited.facts.pid = 4000000;
+    exited.facts.state = BROKER_JOB_DONE;
+    exited.facts.finished_ms = UINT64_MAX;
+    exited.facts.streams[0].is_present = 1;
+    exited.facts.streams[0].size_bytes = 1000;
+    send_packet(false_broker, &exited, sizeof(exited)); /* it has not even begun */
+    struct broker_message spawned = exited;
+    spawned.type = BROKER_SPAWNED;
+    spawned.facts.state = BROKER_JOB_RUNNING;
+    send_packet(false_broker, &spawned, sizeof(spawned));
+    WAIT_UNTIL(started_count == 1);
+    assert_false(job_is_over(&find(id)->job));
+    spawned.facts.pid++;
+    send_packet(false_broker, &spawned, sizeof(spawned)); /* once more */
+    struct broker_message job = exited;
+    job.type = BROKER_JOB;
+    job.job = 77;
+    send_with_fd(false_broker, &job, sizeof(job), 0); /* nobody asked for a list */
+    /* The output is said to be there, and is not; or is a file that anybody can shorten. */
+    struct broker_message output = {.type = BROKER_OUTPUT, .job = id};
+    int fd = broker_memory_new("unsealed");
+    send_with_fd(false_broker, &output, sizeof(output), fd);
+    close(fd);
+    send_packet(false_broker, &exited, sizeof(exited));
+    struct exec_job *exec = wait_done(id);
+    assert_int_equal(exec->job.pid, 4000000);
+    assert_int_equal(exec->outputs[0].size_bytes, 0);
+    assert_true(exec->outputs[0].is_truncated);
+    assert_int_equal(started_count, 1);
+    assert_null(find(77));
+    exited.facts.wait_status = 9;
+    send_packet(false_broker, &exited, sizeof(exited)); /* and once more */
+    turn();
+    assert_int_equal(find(id)->wait_status, 0);
+    close(false_broker);
+}
+
+static void test_a_broker_that_takes_nothing_is_waited_for(void **state)
+{
+    settings.exec_running = 10000;
+    start_agent_of_false_broker();
+    enum { COUNT = 2000 };
+    uint64_t last = 0;
+    for (size_t i = 0; i < COUNT; i++)
+        last = spawn("true", BROKER_CAPTURE_NONE);
+    assert_int_equal(started_count + failed_count, 0);
+    /* They were queued, and come in their order once somebody reads. */
+    for (uint64_t i = 0; i < COUNT; i++) {
+        struct broker_message message;
+        int fds[BROKER_FDS_MAX], length;
+        size_t fd_count;
+        while ((length = broker_receive(false_broker, &message, sizeof(message), fds, &fd_count)) ==
+               -EAGAIN)
+            turn();
+        assert_int_equal(length, sizeof(message));
+        assert_int_equal(message.type, BROKER_SPAWN);
+        assert_int_equal(message.job, last - COUNT + 1 + i);
+        assert_int_equal(fd_count, 1);
+        close(fds[0]);
+    }
+    close(false_broker);
+    WAIT_UNTIL(failed_count == COUNT);
+    assert_int_equal(job_table_counts(table).running, 0);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_program_is_a_job),
+        TEST(test_a_start_that_fails_leaves_nothing),
+        TEST(test_limits_refuse_with_a_reason),
+        TEST(test_an_abandoned_job_leaves_the_broker),
+        TEST(test_a_signal_reaches_the_program),
+        TEST(test_a_broker_that_dies_is_no_disaster),
+        TEST(test_the_next_agent_takes_over),
+        TEST(test_a_pid_taken_over_names_no_new_program),
+        TEST(test_three_agents_in_a_row),
+        TEST(test_a_broker_that_hangs_is_waited_for_only_so_long),
+        TEST(test_a_socket_without_a_broker_is_removed),
+        TEST(test_nonsense_from_a_broker_is_passed_over),
+        TEST(test_what_a_broker_says_out_of_order),
+        TEST(test_a_broker_that_takes_nothing_is_waited_for),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

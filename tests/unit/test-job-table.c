@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The job table: what is kept, for how long, what goes when it is full, and when it refuses. Jobs
+ * are of a kind made for the test, the time is the test's.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/settings.h"
+#include "jobs/job-table.h"
+
+struct fake_job {
+    struct job job;
+    uint64_t held_bytes;
+};
+
+static struct settings settings;
+static struct job_table *table;
+static unsigned forgotten_count, freed_count;
+static uint64_t last_forgotten;
+
+static void forgotten(struct job *job)
+{
+    forgotten_count++;
+    last_forgotten = job->id;
+}
+
+static void free_job(struct job *job)
+{
+    freed_count++;
+    free(list_entry(job, struct fake_job, job));
+}
+
+static uint64_t held_bytes(const struct job *job)
+{
+    return list_entry(job, const struct fake_job, job)->held_bytes;
+}
+
+static const struct job_kind fake_kind = {
+    .name = "fake", .forgotten = forgotten, .free = free_job, .held_bytes = held_bytes};
+
+static struct job *add(uint64_t id)
+{
+    struct fake_job *fake = calloc(1, sizeof(*fake));
+    fake->job.kind = &fake_kind;
+    job_ref(&fake->job);
+    assert_int_equal(job_table_add_take(table, &fake->job, id), 0);
+    return &fake->job;
+}
+
+static struct job *add_done(uint64_t finished_ms, uint64_t bytes)
+{
+    struct job *job = add(0);
+    job_table_finish(table, job, JOB_DONE, finished_ms, bytes);
+    return job;
+}
+
+static int admit(uint64_t output_bytes, uint64_t input_bytes)
+{
+    struct job_demand demand = {.output_bytes = output_bytes, .input_bytes = input_bytes};
+    char reason[JOB_REASON_MAX] = "";
+    int error = job_table_admit(table, &demand, reason);
+    assert_true((error == 0) == (reason[0] == '\0'));
+    return error;
+}
+
+static int setup(void **state)
+{
+    settings_init(&settings);
+    settings.exec_running = 3;
+    settings.exec_kept = 4;
+    settings.exec_output_bytes = 1000;
+    settings.exec_retention_s = 10;
+    forgotten_count = freed_count = 0;
+    table = job_table_new(NULL, &settings);
+    return table ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    table = job_table_free(table);
+    settings_deinit(&settings);
+    return 0;
+}
+
+static void test_jobs_are_found_by_id_and_pid(void **state)
+{
+    struct job *first = add(0), *second = add(0);
+    assert_true(first->id != 0 && second->id != first->id);
+    assert_ptr_equal(job_table_find(table, first->id), first);
+    assert_null(job_table_find(table, 12345));
+    assert_null(job_table_find_pid(table, 0));
+
+    assert_int_equal(job_table_set_pid(table, first, 100), 0);
+    assert_int_equal(job_table_set_pid(table, second, 100), -EEXIST);
+    assert_int_equal(job_table_set_pid(table, second, 0), -EEXIST);
+    assert_int_equal(job_table_set_pid(table, second, 101), 0);
+    assert_ptr_equal(job_table_find_pid(table, 100), first);
+    assert_ptr_equal(job_table_find_pid(table, 101), second);
+    assert_null(job_table_find_pid(table, -100));
+    /* What a client asks for has 64 bits. */
+    assert_null(job_table_find_pid(table, (INT64_C(1) << 32) + 100));
+
+    job_table_forget(table, first);
+    assert_null(job_table_find_pid(table, 100));
+    assert_int_equal(freed_count, 1);
+    assert_int_equal(job_table_set_pid(table, second, 100), -EEXIST); /* it has one */
+    assert_int_equal(job_table_set_pid(table, add(0), 100), 0);       /* which is free again */
+}
+
+static void test_an_id_of_an_earlier_agent_is_kept_if_it_is_free(void **state)
+{
+    assert_int_equal(add(40)->id, 40);
+    assert_int_equal(add(40)->id, 41);
+    assert_int_equal(add(7)->id, 7);
+    assert_int_equal(add(0)->id, 42);
+}
+
+static void test_a_result_stays_until_it_was_seen(void **state)
+{
+    struct job *job = add_done(1, 100);
+    uint64_t id = job->id;
+    job_table_answered(table, job);
+    assert_ptr_equal(job_table_find(table, id), job);
+    job_table_seen(table, job);
+    assert_null(job_table_find(table, id));
+    assert_int_equal(forgotten_count, 1);
+    struct job_counts counts = job_table_counts(table);
+    assert_int_equal(counts.seen, 1);
+    assert_int_equal(counts.kept, 0);
+
+    /* That it runs may be seen as often as one likes. */
+    job = add(0);
+    job_table_answered(table, job);
+    job_table_seen(table, job);
+    assert_ptr_equal(job_table_find(table, job->id), job);
+}
+
+static void test_results_expire(void **state)
+{
+    struct job *second = add_done(2000, 1);
+    struct job *first = add_done(1000, 1); /* found late: a broker of an earlier agent had it */
+    uint64_t first_id = first->id;
+    add(0);
+    assert_int_equal(job_table_expire(table, 0), 11000);
+    assert_int_equal(job_table_expire(table, 10999), 11000);
+    assert_int_equal(job_table_expire(table, 11000), 12000);
+    assert_null(job_table_find(table, first_id));
+    assert_ptr_equal(job_table_find(table, second->id), second);
+    assert_true(job_table_expire(table, 12000) == UINT64_MAX);
+    struct job_counts counts = job_table_counts(table);
+    assert_int_equal(counts.expired, 2);
+    assert_int_equal(counts.running, 1);
+}
+
+static void test_a_reference_outlives_the_table(void **state)
+{
+    struct job *job = add_done(1, 5);
+    job_ref(job);
+    job_table_seen(table, job);
+    assert_int_equal(forgotten_count, 1);
+    assert_int_equal(freed_count, 0);
+    assert_true(job_is_over(job));
+    /* Whatever is still told of it does nothing more. */
+    job_table_seen(table, job);
+    job_table_answered(table, job);
+    job_table_abandon(table, job);
+    job_table_finish(table, job, JOB_DONE, 1, 5);
+    assert_int_equal(job_table_counts(table).seen, 1);
+    assert_null(job_unref(job));
+    assert_int_equal(freed_count, 1);
+}
+
+static void test_an_abandoned_job_goes_when_it_is_over(void **state)
+{
+    struct job *running = add(0);
+    job_table_abandon(table, running);
+    assert_int_equal(job_table_counts(table).running, 1);
+    job_table_finish(table, running, JOB_DONE, 1, 5);
+    assert_int_equal(freed_count, 1);
+    job_table_abandon(table, add_done(1, 5));
+    assert_int_equal(freed_count, 2);
+    assert_int_equal(job_table_counts(table).kept, 0);
+}
+
+static void test_running_jobs_are_limited(void **state)
+{
+    struct job *job = add(0);
+    add(0);
+    assert_int_equal(admit(0, 0), 0);
+    add(0);
+    assert_int_equal(admit(0, 0), -EBUSY);
+    job_table_finish(table, job, JOB_DONE, 1, 0);
+    assert_int_equal(admit(0, 0), 0);
+}
+
+static void test_kept_results_are_limited(void **state)
+{
+    struct job *jobs[4];
+    for (size_t i = 0; i < 4; i++)
+        jobs[i] = add_done(1000 + i, 0);
+    uint64_t ids[4];
+    for (size_t i = 0; i < 4; i++)
+        ids[i] = jobs[i]->id;
+    /* Nobody has asked for any of them: nothing may go. */
+    assert_int_equal(admit(0, 0), -EBUSY);
+    assert_int_equal(forgotten_count, 0);
+    /* Answered last is kept longest. */
+    job_table_answered(table, jobs[2]);
+    job_table_answered(table, jobs[1]);
+    job_table_answered(table, jobs[2]);
+    assert_int_equal(admit(0, 0), 0);
+    assert_int_equal(forgotten_count, 1);
+    assert_int_equal(last_forgotten, ids[1]);
+    add_done(2000, 0);
+    assert_int_equal(admit(0, 0), 0);
+    assert_int_equal(last_forgotten, ids[2]);
+    add_done(2000, 0);
+    assert_int_equal(admit(0, 0), -EBUSY);
+    assert_int_equal(job_table_counts(table).evicted, 2);
+}
+
+static void test_output_is_limited(void **state)
+{
+    struct job *first = add_done(1000, 400), *second = add_done(1001, 300);
+    uint64_t first_id = first->id;
+    job_table_answered(table, first);
+    job_table_answered(table, second);
+    /* It fits: nothing goes. */
+    assert_int_equal(admit(300, 0), 0);
+    assert_int_equal(forgotten_count, 0);
+    /* It fits without the first. */
+    assert_int_equal(admit(400, 0), 0);
+    assert_int_equal(forgotten_count, 1);
+    assert_int_equal(last_forgotten, first_id);
+
+    /* What nobody was told stays, and what runs counts; a new one has what is left of the room. */
+    add_done(1002, 500);
+    struct job *running = add(0);
+    list_entry(running, struct fake_job, job)->held_bytes = 499;
+    assert_int_equal(admit(400, 0), 0);
+    assert_int_equal(forgotten_count, 2);
+    assert_int_equal(job_table_counts(table).kept, 1);
+    /* Without any room there is no sense in running it, unless its output is not wanted. */
+    list_entry(running, struct fake_job, job)->held_bytes = 500;
+    assert_int_equal(admit(400, 0), -EBUSY);
+    assert_int_equal(admit(0, 0), 0);
+}
+
+static void test_waiting_input_is_limited(void **state)
+{
+    struct job *job = add(0);
+    job->waiting_bytes = 600;
+    assert_int_equal(admit(0, 400), 0);
+    assert_int_equal(admit(0, 401), -EBUSY);
+    assert_int_equal(admit(0, 1001), -EBUSY);
+    assert_int_equal(admit(0, UINT64_MAX), -EBUSY);
+    job->waiting_bytes = 0;
+    assert_int_equal(admit(0, 1000), 0);
+}
+
+static void test_the_timer_forgets_by_itself(void **state)
+{
+    struct event_base *base = event_base_new();
+    settings.exec_retention_s = 1;
+    struct job_table *timed = job_table_new(base, &settings);
+    struct job_table *saved = table;
+    table = timed;
+    add_done(clock_now_ms() - 1000, 0);
+    add_done(clock_now_ms() - 990, 0);
+    struct job *running = add(0);
+    /* The loop has nothing to do but this: it returns when no timer is left. */
+    assert_int_equal(event_base_dispatch(base), 1);
+    assert_int_equal(forgotten_count, 2);
+    assert_int_equal(job_table_counts(table).expired, 2);
+    assert_ptr_equal(job_table_find(table, running->id), running);
+    table = saved;
+    job_table_free(timed);
+    event_base_free(base);
+    assert_int_equal(freed_count, 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_jobs_are_found_by_id_and_pid, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_id_of_an_earlier_agent_is_kept_if_it_is_free, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_result_stays_until_it_was_seen, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_results_expire, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_reference_outlives_the_table, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_abandoned_job_goes_when_it_is_over, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_running_jobs_are_limited, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_kept_results_are_limited, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_output_is_limited, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_waiting_input_is_limited, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_timer_forgets_by_itself, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
