@@ -80,6 +80,9 @@ static void call_answer_overdue(struct call *call)
     struct reply reply = {.line = call_compose_error(call, &error)};
     struct request *request = take_ptr(&call->request);
     request_answer_take(request, &reply);
+    /* What the call says when it comes back goes to nobody, and so will never be written. */
+    if (call->told)
+        call->told(call->services, DELIVERY_DROPPED, call->told_token);
 }
 
 static void on_ended(struct task *task, enum task_outcome outcome)
