@@ -12,12 +12,14 @@ extern const struct command_family info_commands;
 extern const struct command_family system_commands;
 extern const struct command_family file_commands;
 extern const struct command_family exec_commands;
+extern const struct command_family disks_commands;
 
 static const struct command_family *const families[] = {
     &info_commands,
     &system_commands,
     &file_commands,
     &exec_commands,
+    &disks_commands,
 };
 
 /* Room for every row there is; the table is built once, before it is first read. */
