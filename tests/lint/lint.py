@@ -12,18 +12,25 @@ def is_generated(path):
     return any(part in GENERATED or part.startswith("build-") for part in path.parts)
 
 
-def project_files(root):
-    """The project's files below `root`, relative: what git has or would add, else all there are."""
-    root = pathlib.Path(root)
-    listing = None
-    if (root / ".git").exists():
+def git_files(root):
+    """What git has or would add; None where there is no git or no repository."""
+    if not (root / ".git").exists():
+        return None
+    try:
         listing = subprocess.run(
             ["git", "-c", "safe.directory=*", "-C", str(root), "ls-files", "-z", "--cached",
              "--others", "--exclude-standard"],
-            stdout=subprocess.PIPE, check=False)
-    if listing is not None and listing.returncode == 0:
-        names = [pathlib.Path(name) for name in listing.stdout.decode().split("\0") if name]
-    else:
+            stdout=subprocess.PIPE, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+    return [pathlib.Path(name) for name in listing.stdout.decode().split("\0") if name]
+
+
+def project_files(root):
+    """The project's files below `root`, relative."""
+    root = pathlib.Path(root)
+    names = git_files(root)
+    if names is None:
         names = [path.relative_to(root) for path in root.rglob("*")]
     return sorted(name for name in names if not is_generated(name) and (root / name).is_file())
 

@@ -266,6 +266,16 @@ class Files(CheckTest):
             self.write(name, HEADER)
         self.assertEqual([str(name) for name in lint.project_files(self.root)], ["src/a.c"])
 
+    def test_without_git(self):
+        lint = load("lint")
+        self.write("src/a.c", HEADER)
+        self.write(".git/config", "")
+        path = os.environ["PATH"]
+        self.addCleanup(os.environ.update, PATH=path)
+        for where in (path, str(self.root)):  # a broken repository, and no git at all
+            os.environ["PATH"] = where
+            self.assertEqual([str(name) for name in lint.project_files(self.root)], ["src/a.c"])
+
     def test_binary_is_no_text(self):
         lint = load("lint")
         (self.root / "x").write_bytes(b"a\0b")
