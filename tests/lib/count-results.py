@@ -4,8 +4,8 @@
 
     count-results.py BUILD-FOLDER JUNIT-FOLDER EXIT-STATUS-OF-MESON
 
-meson's own JUnit file knows the cases of the unit tests. The wire suite's pytest writes a file of
-its own into JUNIT-FOLDER for each test file, wire-<test file>.xml. Neither says everything: a test
+meson's own JUnit file knows the cases of the unit tests. pytest (tests/wire, tests/guest) writes a
+file of its own into JUNIT-FOLDER for each test file, FOLDER-FILE.xml. Neither says everything: a test
 that was ended for taking too long, or that crashed after its last case, is a failure only in
 meson's testlog.json. So that one leads, and a bad test without a failed case counts as one.
 
@@ -71,7 +71,9 @@ def pytest_cases(test, folder):
     cases = None
     for word in test.get("command", []):
         path = pathlib.Path(word.split("::")[0])
-        root = read_xml(folder / f"wire-{path.stem}.xml") if path.suffix == ".py" else None
+        if path.suffix != ".py":
+            continue
+        root = read_xml(folder / f"{path.parent.name}-{path.stem}.xml")
         if root is not None:
             cases = (cases or []) + list(root.iter("testcase"))
     return cases

@@ -328,16 +328,16 @@ class Count(CheckTest):
         self.assertEqual(self.count(1), "4 passed, 2 failed, 2 skipped")
 
     def test_pytest(self):
-        self.add_test("wire-a", command=["python3", "-m", "pytest", "/x/test_a.py"])
+        self.add_test("wire-a", command=["python3", "-m", "pytest", "/x/wire/test_a.py"])
         self.pytest_file("test_a", ["ok", "ok", "skipped"])
         self.assertEqual(self.count(), "2 passed, 0 failed, 1 skipped")
 
     def test_pytest_without_a_file(self):
-        self.add_test("wire-a", "ERROR", command=["python3", "-m", "pytest", "/x/test_a.py"])
+        self.add_test("wire-a", "ERROR", command=["python3", "-m", "pytest", "/x/wire/test_a.py"])
         self.assertEqual(self.count(1), "0 passed, 1 failed")
 
     def test_pytest_that_fails_after_its_cases(self):
-        self.add_test("wire-a", "FAIL", command=["python3", "-m", "pytest", "/x/test_a.py"])
+        self.add_test("wire-a", "FAIL", command=["python3", "-m", "pytest", "/x/wire/test_a.py"])
         self.pytest_file("test_a", ["ok"])
         self.assertEqual(self.count(1), "1 passed, 1 failed")
 
