@@ -12,6 +12,7 @@ extern const struct command_family info_commands;
 extern const struct command_family system_commands;
 extern const struct command_family file_commands;
 extern const struct command_family exec_commands;
+extern const struct command_family network_commands;
 extern const struct command_family disks_commands;
 
 static const struct command_family *const families[] = {
@@ -19,6 +20,7 @@ static const struct command_family *const families[] = {
     &system_commands,
     &file_commands,
     &exec_commands,
+    &network_commands,
     &disks_commands,
 };
 
