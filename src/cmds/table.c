@@ -14,6 +14,7 @@ extern const struct command_family file_commands;
 extern const struct command_family exec_commands;
 extern const struct command_family network_commands;
 extern const struct command_family disks_commands;
+extern const struct command_family load_commands;
 
 static const struct command_family *const families[] = {
     &info_commands,
@@ -22,6 +23,7 @@ static const struct command_family *const families[] = {
     &exec_commands,
     &network_commands,
     &disks_commands,
+    &load_commands,
 };
 
 /* Room for every row there is; the table is built once, before it is first read. */
