@@ -265,7 +265,7 @@ static enum call_next status_prepare(struct call *call)
     struct services *services = call_services(call);
     struct job *job = job_table_find_pid(services->jobs, args->pid);
     struct exec_job *exec = job ? exec_job_of(job) : NULL;
-    if (!exec)
+    if (!exec || exec->is_own)
         return call_fail(call, "Invalid parameter 'pid'");
     if (!job_is_over(job)) {
         struct json_writer *reply = call_reply(call);

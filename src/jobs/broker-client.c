@@ -250,36 +250,47 @@ static struct job_demand demand_of(const struct broker_client *client,
     };
 }
 
-static int spawn(struct broker_client *client, struct spawn_payload *payload, exec_started started,
-                 void *context, struct exec_job **ret_job, char ret_reason[JOB_REASON_MAX])
+/* The job's one reference is taken. */
+static int start_take(struct broker_client *client, struct spawn_payload *payload,
+                      struct exec_job *exec, char ret_reason[JOB_REASON_MAX])
 {
-    snprintf(ret_reason, JOB_REASON_MAX,
-             "the broker, which runs programs, is gone; bellhopd has to be started again");
-    if (!client->own)
-        return -EPIPE;
-    struct job_demand demand = demand_of(client, payload);
-    int error = job_table_admit(client->owner.jobs, &demand, ret_reason);
-    if (error)
-        return error;
-
-    struct exec_job *exec = exec_job_new(payload->capture);
-    error = exec ? job_table_add_take(client->owner.jobs, &exec->job, 0) : -ENOMEM;
+    struct job_table *jobs = client->owner.jobs;
+    int error = job_table_add_take(jobs, &exec->job, 0);
     if (error) {
-        if (exec)
-            job_unref(&exec->job);
+        job_unref(&exec->job);
         snprintf(ret_reason, JOB_REASON_MAX, "out of memory");
         return error;
     }
-    exec->started = started;
-    exec->started_context = context;
     error = broker_peer_spawn_take(client->own, exec, payload);
     if (error) {
         snprintf(ret_reason, JOB_REASON_MAX, "the broker takes nothing: %s", strerror(-error));
-        job_table_forget(client->owner.jobs, &exec->job);
-        return error;
+        job_table_forget(jobs, &exec->job);
     }
-    *ret_job = exec;
-    return 0;
+    return error;
+}
+
+static int spawn(struct broker_client *client, struct spawn_payload *payload, bool is_own,
+                 struct exec_job **ret_job, char ret_reason[JOB_REASON_MAX])
+{
+    if (!client->own) {
+        snprintf(ret_reason, JOB_REASON_MAX,
+                 "the broker, which runs programs, is gone; bellhopd has to be started again");
+        return -EPIPE;
+    }
+    struct job_demand demand = demand_of(client, payload);
+    int error = is_own ? 0 : job_table_admit(client->owner.jobs, &demand, ret_reason);
+    if (error)
+        return error;
+    struct exec_job *exec = exec_job_new(payload->capture);
+    if (!exec) {
+        snprintf(ret_reason, JOB_REASON_MAX, "out of memory");
+        return -ENOMEM;
+    }
+    exec->is_own = is_own;
+    error = start_take(client, payload, exec, ret_reason);
+    if (!error)
+        *ret_job = exec;
+    return error;
 }
 
 int broker_client_spawn_take(struct broker_client *client, struct spawn_payload *payload,
@@ -287,9 +298,30 @@ int broker_client_spawn_take(struct broker_client *client, struct spawn_payload 
                              char ret_reason[JOB_REASON_MAX])
 {
     assert_on_loop();
-    int error = spawn(client, payload, started, context, ret_job, ret_reason);
+    struct exec_job *exec;
+    int error = spawn(client, payload, false, &exec, ret_reason);
     spawn_payload_deinit(payload);
-    return error;
+    if (error)
+        return error;
+    /* Nothing is told before the loop runs again. */
+    exec->started = started;
+    exec->started_context = context;
+    *ret_job = exec;
+    return 0;
+}
+
+int broker_client_run_take(struct broker_client *client, struct spawn_payload *payload,
+                           exec_ended ended, void *context, char ret_reason[JOB_REASON_MAX])
+{
+    assert_on_loop();
+    struct exec_job *exec;
+    int error = spawn(client, payload, true, &exec, ret_reason);
+    spawn_payload_deinit(payload);
+    if (error)
+        return error;
+    exec->ended = ended;
+    exec->ended_context = context;
+    return 0;
 }
 
 int broker_client_signal(struct broker_client *client, struct exec_job *exec, int number,

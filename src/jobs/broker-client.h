@@ -30,7 +30,7 @@ struct broker_client *broker_client_new_take(struct event_base *base, struct job
 
 /*
  * Ends the connections; to be called before job_table_free(). Programs and results stay with their
- * brokers for the next agent. Whoever waits for a start is not told any more. Returns NULL.
+ * brokers for the next agent. Whoever waits for a start or an end is not told any more. Returns NULL.
  */
 struct broker_client *broker_client_free(struct broker_client *client) ON_LOOP;
 
@@ -49,6 +49,15 @@ void broker_client_adopt(struct broker_client *client, unsigned timeout_ms) ON_L
 int broker_client_spawn_take(struct broker_client *client, struct spawn_payload *payload,
                              exec_started started, void *context, struct exec_job **ret_job,
                              char ret_reason[JOB_REASON_MAX]) ON_LOOP MUST_CHECK;
+
+/*
+ * Runs one of the system's programs for the agent itself. No client can ask for its status, and it
+ * is not refused for what clients run. Takes the payload's contents in any case.
+ * Returns 0, and `ended` will be called, once; or -errno with the reason.
+ */
+int broker_client_run_take(struct broker_client *client, struct spawn_payload *payload,
+                           exec_ended ended, void *context,
+                           char ret_reason[JOB_REASON_MAX]) ON_LOOP MUST_CHECK;
 
 /* Sends a signal to a program, or to its whole process group. Returns 0; -ESRCH; or -errno. */
 int broker_client_signal(struct broker_client *client, struct exec_job *job, int number,

@@ -47,12 +47,27 @@ static void tell_started(struct exec_job *exec, int error, enum broker_stage sta
         started(exec, error, stage, exec->started_context);
 }
 
+/* Of a program of the agent's own: nobody asks for its result later. */
+static void tell_ended(struct exec_job *exec, int error, enum broker_stage stage)
+{
+    if (!exec->is_own)
+        return;
+    struct job *job = job_ref(&exec->job);
+    exec_ended ended = take_ptr(&exec->ended);
+    if (ended)
+        ended(exec, error, stage, exec->ended_context);
+    if (job->table)
+        job_table_forget(job->table, job);
+    job_unref(job);
+}
+
 /* It never ran, or nobody knows whether it did. */
 static void fail_start(struct exec_job *exec, int error, enum broker_stage stage)
 {
     struct job *job = job_ref(&exec->job);
     detach(exec);
     tell_started(exec, error, stage);
+    tell_ended(exec, error, stage);
     if (job->table)
         job_table_forget(job->table, job);
     job_unref(job);
@@ -89,6 +104,7 @@ static void finish_job(struct exec_job *exec, const struct broker_facts *facts)
     uint64_t now_ms = clock_now_ms();
     uint64_t finished_ms = facts->finished_ms < now_ms ? facts->finished_ms : now_ms;
     job_table_finish(exec->job.table, &exec->job, JOB_DONE, finished_ms, result_bytes);
+    tell_ended(exec, 0, 0);
 }
 
 /* --- what the broker says --- */
@@ -216,6 +232,7 @@ static void lose_job(struct exec_job *exec)
         log_error("the program with pid %ld is lost: its broker is gone", (long)exec->job.pid);
         detach(exec);
         job_table_finish(exec->job.table, &exec->job, JOB_LOST, clock_now_ms(), 0);
+        tell_ended(exec, 0, 0);
     }
 }
 
@@ -264,6 +281,7 @@ struct broker_peer *broker_peer_free(struct broker_peer *peer)
     struct exec_job *exec;
     list_for_each (exec, &peer->jobs, struct exec_job, of_peer) {
         exec->started = NULL;
+        exec->ended = NULL;
         detach(exec);
     }
     list_remove(&peer->of_owner);

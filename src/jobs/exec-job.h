@@ -37,6 +37,13 @@ struct exec_output {
 typedef void (*exec_started)(struct exec_job *job, int error, enum broker_stage stage,
                              void *context);
 
+/*
+ * A program of the agent's own has ended: with `error` 0, the job is done (its status and output are
+ * in it) or lost (its broker is gone). Or it never ran: then `error` and `stage` are as above. The
+ * job is forgotten when this returns.
+ */
+typedef void (*exec_ended)(struct exec_job *job, int error, enum broker_stage stage, void *context);
+
 struct exec_job {
     struct job job;
     struct broker_peer *peer; /* the broker that has it; NULL once it has let go of it */
@@ -48,6 +55,10 @@ struct exec_job {
 
     exec_started started; /* NULL once called, or when nobody waits */
     void *started_context;
+
+    bool is_own; /* run for the agent itself: no client knows it or may ask for it */
+    exec_ended ended; /* of an own one; NULL once called, or when nobody waits */
+    void *ended_context;
 };
 
 extern const struct job_kind exec_job_kind;

@@ -510,6 +510,104 @@ static void test_a_broker_that_takes_nothing_is_waited_for(void **state)
     assert_int_equal(job_table_counts(table).running, 0);
 }
 
+/* What became of the agent's own programs of this test. */
+struct own_end {
+    unsigned count;
+    int error;
+    enum broker_stage stage;
+    enum job_state job_state;
+    int wait_status;
+    uint64_t id;
+    char output[16];
+};
+
+static void on_ended(struct exec_job *job, int error, enum broker_stage stage, void *context)
+{
+    struct own_end *end = context;
+    end->count++;
+    end->error = error;
+    end->stage = stage;
+    end->job_state = job->job.state;
+    end->wait_status = job->wait_status;
+    end->id = job->job.id;
+    const void *bytes;
+    assert_true(job->outputs[0].size_bytes < sizeof(end->output));
+    assert_int_equal(exec_output_map(&job->outputs[0], &bytes), 0);
+    memcpy(end->output, bytes, job->outputs[0].size_bytes);
+    exec_output_unmap(&job->outputs[0], bytes);
+}
+
+static void run_own(const char *program, const char *script, const char *input,
+                    struct own_end *ret_end)
+{
+    const char *const words[] = {program, "-c", script};
+    struct spawn_request request = {.program = program,
+                                    .arguments = words,
+                                    .argument_count = 3,
+                                    .input = input,
+                                    .input_bytes = strlen(input),
+                                    .has_input = true,
+                                    .capture = BROKER_CAPTURE_MERGED};
+    struct spawn_payload payload = SPAWN_PAYLOAD_INIT;
+    char reason[JOB_REASON_MAX];
+    *ret_end = (struct own_end){.count = 0};
+    assert_int_equal(spawn_payload_build(&request, &payload), 0);
+    assert_int_equal(broker_client_run_take(client, &payload, on_ended, ret_end, reason), 0);
+    assert_int_equal(payload.fd, -1);
+}
+
+static void test_the_agents_own_program_is_told_to_end(void **state)
+{
+    struct own_end end;
+    start_agent();
+    run_own("/bin/sh", "cat; echo err >&2; exit 6", "in\n", &end);
+    assert_int_equal(end.count, 0);
+    WAIT_UNTIL(end.count == 1);
+    assert_int_equal(end.error, 0);
+    assert_int_equal(end.job_state, JOB_DONE);
+    assert_int_equal(end.wait_status, W_EXITCODE(6, 0));
+    assert_string_equal(end.output, "in\nerr\n");
+    /* It does not linger, neither here nor in the broker. */
+    assert_null(find(end.id));
+    assert_int_equal(job_table_counts(table).kept, 0);
+    end_agent();
+    assert_int_equal(wait_for_end(broker_pid), 0);
+
+    start_agent();
+    run_own("/no/such", "", "", &end);
+    WAIT_UNTIL(end.count == 1);
+    assert_int_equal(end.error, ENOENT);
+    assert_int_equal(end.stage, BROKER_STAGE_EXEC);
+    assert_int_equal(job_table_counts(table).running, 0);
+}
+
+static void test_limits_are_not_for_the_agents_own_programs(void **state)
+{
+    struct own_end end;
+    settings.exec_running = 0;
+    start_agent();
+    run_own("/bin/sh", "true", "", &end);
+    WAIT_UNTIL(end.count == 1);
+    assert_int_equal(end.wait_status, 0);
+}
+
+static void test_the_end_of_a_lost_program_is_told(void **state)
+{
+    const char *gate = make_fifo("gate");
+    char script[256];
+    struct own_end end;
+    snprintf(script, sizeof(script), "echo on; read x <%s", gate);
+    start_agent();
+    run_own("/bin/sh", script, "", &end);
+    WAIT_UNTIL(job_table_counts(table).running == 1 && find(1) && find(1)->outputs[0].fd >= 0);
+    kill(broker_pid, SIGKILL);
+    WAIT_UNTIL(end.count == 1);
+    assert_int_equal(end.error, 0);
+    assert_int_equal(end.job_state, JOB_LOST);
+    assert_null(find(end.id));
+    open_gate(gate);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -529,6 +627,9 @@ int main(void)
         TEST(test_nonsense_from_a_broker_is_passed_over),
         TEST(test_what_a_broker_says_out_of_order),
         TEST(test_a_broker_that_takes_nothing_is_waited_for),
+        TEST(test_the_agents_own_program_is_told_to_end),
+        TEST(test_limits_are_not_for_the_agents_own_programs),
+        TEST(test_the_end_of_a_lost_program_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
