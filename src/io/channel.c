@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -14,11 +15,16 @@
 #include "base/log.h"
 #include "io/session.h"
 
-enum {
-    READ_BYTES = 128 * 1024,
-    READS_PER_TURN = 8, /* then the other channels get theirs */
-    PIECES_PER_WRITE = 16,
-};
+/* How much is read at once: many requests, or a good piece of a large one. */
+enum { READ_BYTES = 128 * 1024 };
+
+/* How long a channel may go on before the others get their turn. */
+enum { TURN_MS = 2 };
+
+/* When writing is tried again that failed for want of memory. */
+enum { RETRY_MS = 100 };
+
+enum { PIECES_PER_WRITE = 16 };
 
 struct channel {
     int fd;
@@ -27,16 +33,22 @@ struct channel {
     struct event *input_event; /* readable, or closed by the peer */
     struct event *write_event; /* only pending while the kernel took less than there was */
     struct event *wake_event;  /* activated by hand: something is to be done outside of input */
+    struct event *turn_timer;  /* to go on reading, once the others had their turn */
     struct event *tick_timer;
-    bool is_paused;     /* input is there, but there is too much output */
-    bool is_closing;    /* the peer has closed its side: an end of file is still to be read */
-    bool has_eof;       /* it was read: nothing more will come */
-    bool is_in_callback; /* on_input() is on the stack and will write */
+
+    /* What was read and the session has not taken: the rest of one read. */
+    char *held;
+    size_t held_length;
+    size_t held_taken;
+
+    bool is_paused;      /* there is too much output to go on reading */
+    bool has_eof;        /* it was read: nothing more will come */
+    bool is_in_callback; /* channel_settle() will come */
     bool has_ended;      /* its owner is told when the event's callback is through */
     int end_error;
 };
 
-/* What was read is used up before anybody reads again, so all channels share it. */
+/* A session takes it at once or it is held, so all channels share it. */
 static char read_buffer[READ_BYTES];
 
 static void channel_end(struct channel *channel, int error)
@@ -47,31 +59,39 @@ static void channel_end(struct channel *channel, int error)
     channel->end_error = error;
 }
 
-/* The last thing that any event's callback does: the owner may free the channel. */
-static void channel_leave(struct channel *channel)
+static void add_timer(struct event *timer, uint64_t delay_ms)
 {
-    if (channel->has_ended)
-        channel->options.ended(channel->options.context, channel, channel->end_error);
+    struct timeval delay = {.tv_sec = (time_t)(delay_ms / 1000),
+                            .tv_usec = (suseconds_t)(delay_ms % 1000) * 1000};
+    event_add(timer, &delay);
 }
 
 static void channel_arm_tick(struct channel *channel)
 {
     uint64_t at_ms = session_next_tick_ms(channel->session);
-    if (at_ms == 0) {
-        if (event_pending(channel->tick_timer, EV_TIMEOUT, NULL))
-            event_del(channel->tick_timer);
-        return;
-    }
     uint64_t now_ms = clock_now_ms();
-    uint64_t delay_ms = at_ms > now_ms ? at_ms - now_ms : 0;
-    struct timeval delay = {.tv_sec = (time_t)(delay_ms / 1000),
-                            .tv_usec = (suseconds_t)(delay_ms % 1000) * 1000};
-    event_add(channel->tick_timer, &delay);
+    if (at_ms > 0)
+        add_timer(channel->tick_timer, at_ms > now_ms ? at_ms - now_ms : 0);
+    else if (event_pending(channel->tick_timer, EV_TIMEOUT, NULL))
+        event_del(channel->tick_timer);
 }
+
+/* Goes on reading after the other events. event_active() would come before them, again and again.
+ */
+static void channel_go_on_later(struct channel *channel)
+{
+    add_timer(channel->turn_timer, 0);
+}
+
+/* --- output --- */
 
 /* Returns 0, or -errno if the connection is broken. */
 static int channel_write(struct channel *channel)
 {
+    if (session_has_failed(channel->session)) {
+        channel_end(channel, ENOMEM);
+        return 0;
+    }
     struct iovec pieces[PIECES_PER_WRITE];
     int count;
     while ((count = session_output(channel->session, pieces, PIECES_PER_WRITE)) > 0) {
@@ -98,26 +118,77 @@ static bool channel_is_hung_up(const struct channel *channel)
     return poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & (POLLHUP | POLLERR));
 }
 
+static bool channel_has_room(const struct channel *channel)
+{
+    return session_unsent_bytes(channel->session) <= channel->options.unsent_max;
+}
+
+static void channel_write_failed(struct channel *channel, int error)
+{
+    if (error == -ENOMEM || error == -ENOBUFS) {
+        add_timer(channel->turn_timer, RETRY_MS);
+    } else if (error == -ENODEV || channel->has_eof) {
+        channel_end(channel, -error);
+    } else {
+        /* Nobody reads any more; but what was sent before that is still to have its effect. The end
+         * of it is found by reading. */
+        session_drop_output(channel->session);
+    }
+}
+
 /* Writes, arms the timer, goes on reading, or ends: whatever follows from what just happened. */
 static void channel_settle(struct channel *channel)
 {
     int error = channel_write(channel);
-    if (error) {
-        /* A port's host that went away is noticed by reading. */
-        if (channel->options.kind == CHANNEL_SOCKET || error == -ENODEV)
-            channel_end(channel, -error);
-        return;
-    }
+    if (error)
+        channel_write_failed(channel, error);
     channel_arm_tick(channel);
-    if (channel->has_eof && session_is_idle(channel->session)) {
+    if (channel->has_eof && session_is_idle(channel->session))
         channel_end(channel, 0);
-        return;
-    }
-    if (channel->is_paused &&
-        session_unsent_bytes(channel->session) <= channel->options.unsent_max) {
+    if (channel->is_paused && channel_has_room(channel)) {
         channel->is_paused = false;
-        event_active(channel->input_event, EV_READ, 0);
+        channel_go_on_later(channel);
     }
+}
+
+/* The last thing that any event's callback does: the owner may free the channel. */
+static void channel_leave(struct channel *channel)
+{
+    if (!channel->has_ended)
+        channel_settle(channel);
+    channel->is_in_callback = false;
+    if (channel->has_ended)
+        channel->options.ended(channel->options.context, channel, channel->end_error);
+}
+
+/* --- input --- */
+
+/* There is too much output. Returns whether that is so no more, or not to be minded. */
+static bool channel_make_room(struct channel *channel)
+{
+    int error = channel_write(channel); /* perhaps the kernel takes some of it */
+    if (error)
+        channel_write_failed(channel, error);
+    if (channel_has_room(channel))
+        return true;
+    if (!channel_is_hung_up(channel))
+        return false;
+    /* What the host sent before it went away has room: nobody will read what is queued. */
+    session_drop_output(channel->session);
+    return true;
+}
+
+/* Whether more may be read or taken now; if not, it is seen to that it will. */
+static bool channel_may_go_on(struct channel *channel, uint64_t until_ms)
+{
+    channel->is_paused = !channel_has_room(channel) && !channel_make_room(channel);
+    if (channel->is_paused || channel->has_ended)
+        return false;
+    if (clock_now_ms() >= until_ms) {
+        channel_go_on_later(channel);
+        return false;
+    }
+    return true;
 }
 
 static void channel_take_eof(struct channel *channel)
@@ -131,82 +202,99 @@ static void channel_take_eof(struct channel *channel)
         channel_end(channel, 0);
 }
 
-/* The host went away while it was not read from, or after it had closed its side. */
-static void channel_take_hang_up(struct channel *channel)
+/* Gives the session bytes, as long as it may. Returns how many it has taken. */
+static size_t channel_feed(struct channel *channel, const char *bytes, size_t length,
+                           uint64_t until_ms)
 {
-    if (channel->options.kind == CHANNEL_SOCKET) {
-        channel_end(channel, 0);
-        return;
-    }
-    /* Nobody will read what is queued; then what the host still sent has room. */
-    session_drop_output(channel->session);
-    channel->is_paused = false;
+    size_t taken = 0;
+    while (taken < length && channel_may_go_on(channel, until_ms))
+        taken += session_input(channel->session, bytes + taken, length - taken, clock_now_ms());
+    return taken;
 }
 
-/* Reads until there is nothing more, or it is somebody else's turn. */
+/* Keeps what the session may not take yet. Without memory it takes it all the same. */
+static void channel_hold(struct channel *channel, const char *bytes, size_t length)
+{
+    channel->held = malloc(length);
+    channel->held_length = length;
+    channel->held_taken = 0;
+    if (channel->held)
+        memcpy(channel->held, bytes, length);
+    else
+        while (length > 0) {
+            size_t taken = session_input(channel->session, bytes, length, clock_now_ms());
+            bytes += taken;
+            length -= taken;
+        }
+}
+
+/* Returns true if nothing is held any more. */
+static bool channel_feed_held(struct channel *channel, uint64_t until_ms)
+{
+    if (!channel->held)
+        return true;
+    channel->held_taken += channel_feed(channel, channel->held + channel->held_taken,
+                                        channel->held_length - channel->held_taken, until_ms);
+    if (channel->held_taken < channel->held_length)
+        return false;
+    free(take_ptr(&channel->held));
+    return true;
+}
+
+/*
+ * Reads until there is nothing more, there is too much output, or it is somebody else's turn. Only
+ * EAGAIN says for sure that there is nothing more: a port gives one of its buffers at a time, a
+ * unix socket stops where descriptors were sent along.
+ */
 static void channel_read(struct channel *channel)
 {
-    for (int reads = 0; !channel->has_eof && !channel->has_ended; reads++) {
-        if (session_unsent_bytes(channel->session) > channel->options.unsent_max) {
-            /* Perhaps the kernel takes some of it. */
-            if (channel_write(channel) < 0)
-                return;
-            if (session_unsent_bytes(channel->session) > channel->options.unsent_max) {
-                channel->is_paused = true;
-                return;
-            }
-        }
-        if (reads == READS_PER_TURN) {
-            event_active(channel->input_event, EV_READ, 0);
+    uint64_t until_ms = clock_now_ms() + TURN_MS;
+    if (!channel_feed_held(channel, until_ms))
+        return;
+    while (channel_may_go_on(channel, until_ms)) {
+        ssize_t length = read(channel->fd, read_buffer, sizeof(read_buffer));
+        if (length < 0 && errno == EINTR)
+            continue;
+        if (length < 0) {
+            if (errno != EAGAIN)
+                channel_end(channel, errno);
             return;
         }
-        ssize_t length = read(channel->fd, read_buffer, sizeof(read_buffer));
-        if (length > 0) {
-            session_input(channel->session, read_buffer, (size_t)length, clock_now_ms());
-            /* A stream gives less than was asked for only when it has no more (epoll(7)); a port
-             * gives one of its buffers at a time. */
-            if (channel->options.kind == CHANNEL_SOCKET && !channel->is_closing &&
-                (size_t)length < sizeof(read_buffer))
-                return;
-        } else if (length == 0) {
+        if (length == 0) {
             channel_take_eof(channel);
             return;
-        } else if (errno == EAGAIN) {
+        }
+        size_t taken = channel_feed(channel, read_buffer, (size_t)length, until_ms);
+        if (taken < (size_t)length) {
+            channel_hold(channel, read_buffer + taken, (size_t)length - taken);
             return;
-        } else if (errno != EINTR) {
-            channel_end(channel, errno);
         }
     }
 }
+
+/* --- events --- */
 
 static void on_input(evutil_socket_t fd, short events, void *argument)
 {
     struct channel *channel = argument;
-    if (events & EV_CLOSED)
-        channel->is_closing = true;
     channel->is_in_callback = true;
-    if ((channel->has_eof || channel->is_paused) && channel_is_hung_up(channel))
-        channel_take_hang_up(channel);
-    if (!channel->has_ended && !channel->is_paused)
+    if (!channel->has_eof)
         channel_read(channel);
-    channel->is_in_callback = false;
-    if (!channel->has_ended)
-        channel_settle(channel);
+    else if (channel_is_hung_up(channel))
+        channel_end(channel, 0);
     channel_leave(channel);
 }
 
 static void on_wake(evutil_socket_t fd, short events, void *argument)
 {
-    struct channel *channel = argument;
-    channel_settle(channel);
-    channel_leave(channel);
+    channel_leave(argument);
 }
 
 static void on_tick(evutil_socket_t fd, short events, void *argument)
 {
     struct channel *channel = argument;
+    channel->is_in_callback = true;
     session_tick(channel->session, clock_now_ms());
-    channel_settle(channel);
     channel_leave(channel);
 }
 
@@ -216,6 +304,8 @@ static void on_output_ready(void *argument)
     if (!channel->is_in_callback)
         event_active(channel->wake_event, EV_TIMEOUT, 0);
 }
+
+/* --- its life --- */
 
 int channel_new(struct event_base *base, int fd, const struct channel_options *options,
                 struct channel **ret_channel)
@@ -230,13 +320,14 @@ int channel_new(struct event_base *base, int fd, const struct channel_options *o
     channel->options = *options;
     channel->session = session_new(options->endpoint, options->handler, options->handler_context,
                                    on_output_ready, channel);
-    channel->input_event =
-        event_new(base, fd, EV_READ | EV_CLOSED | EV_ET | EV_PERSIST, on_input, channel);
+    channel->input_event = event_new(base, fd, EV_READ | EV_ET | EV_PERSIST, on_input, channel);
     channel->write_event = event_new(base, fd, EV_WRITE | EV_ET, on_wake, channel);
     channel->wake_event = event_new(base, -1, 0, on_wake, channel);
+    channel->turn_timer = evtimer_new(base, on_input, channel);
     channel->tick_timer = evtimer_new(base, on_tick, channel);
     if (!channel->session || !channel->input_event || !channel->write_event ||
-        !channel->wake_event || !channel->tick_timer || event_add(channel->input_event, NULL) < 0) {
+        !channel->wake_event || !channel->turn_timer || !channel->tick_timer ||
+        event_add(channel->input_event, NULL) < 0) {
         channel_free(channel);
         return -ENOMEM;
     }
@@ -260,8 +351,10 @@ struct channel *channel_free(struct channel *channel)
     event_release(channel->input_event);
     event_release(channel->write_event);
     event_release(channel->wake_event);
+    event_release(channel->turn_timer);
     event_release(channel->tick_timer);
     close_fd(channel->fd);
+    free(channel->held);
     free(channel);
     return NULL;
 }

@@ -6,12 +6,19 @@
 #include <string.h>
 
 #include "base/list.h"
+#include "io/outbox.h"
 
 /*
  * What a refused request will add to the output. It counts as unsent from the beginning, so that
  * a flood of them stops the reading of the channel and is not stored without bound.
  */
 enum { REFUSAL_BYTES = 256 };
+
+/*
+ * A message so short is never refused for its bytes: it may be a sync, which always gets through.
+ * The number of pending requests bounds these.
+ */
+enum { SHORT_MESSAGE_BYTES = 256 };
 
 /* Requests between two fences. */
 struct line {
@@ -31,25 +38,14 @@ struct request {
     struct list in_line;
     struct endpoint *endpoint;
     uint64_t arrived_ms;
-    size_t bytes;
+    uint64_t written_before; /* replies that were written when it arrived */
+    size_t bytes;            /* in the endpoint's pending_bytes */
     struct request_traits traits;
     bool is_understood;
-    bool is_counted; /* in the endpoint's pending requests and bytes */
+    bool is_counted; /* in the endpoint's pending requests */
     bool is_refused; /* counts in the session's refused_bytes instead */
-    bool is_given_up;
     bool has_turn;
     void *data; /* the handler's */
-};
-
-struct output {
-    struct list in_session;
-    struct buffer line;
-    size_t written;
-    uint64_t arrived_ms; /* of its request */
-    bool is_delimited;
-    void (*told)(void *context, enum delivery what, uint64_t token);
-    void *context;
-    uint64_t token;
 };
 
 struct session {
@@ -60,113 +56,39 @@ struct session {
     void *output_context;
 
     struct scanner *scanner;
-    struct list lines;   /* in order of arrival; the last one takes what comes next */
-    struct list outputs; /* not written whole */
-    struct list written; /* written, and the handler wants to know whether they were seen */
-    size_t output_bytes;
+    struct list lines; /* in order of arrival; the last one takes what comes next */
+    struct outbox outbox;
     size_t refused_bytes;
     uint64_t now_ms;
-    bool is_advancing; /* session_advance() is on the stack, and will look again */
+    bool is_advancing; /* somebody on the stack moves the lines, and will look again */
+    bool has_failed;   /* a request or a reply got lost for want of memory */
 };
 
 /* --- output --- */
 
-static void output_free(struct output *output)
-{
-    buffer_deinit(&output->line);
-    free(output);
-}
-
-static void output_tell(struct output *output, enum delivery what)
-{
-    if (output->told)
-        output->told(output->context, what, output->token);
-}
-
-static void output_drop(struct session *session, struct output *output)
-{
-    list_remove(&output->in_session);
-    session->output_bytes -= output->line.length - output->written;
-    output_tell(output, DELIVERY_DROPPED);
-    output_free(output);
-}
-
-static void session_forget_written(struct session *session, bool seen)
-{
-    struct output *output;
-    while ((output = list_first(&session->written, struct output, in_session))) {
-        list_remove(&output->in_session);
-        if (seen)
-            output_tell(output, DELIVERY_SEEN);
-        output_free(output);
-    }
-}
-
 void session_drop_output(struct session *session)
 {
-    assert_on_loop();
-    struct output *output;
-    while ((output = list_first(&session->outputs, struct output, in_session)))
-        output_drop(session, output);
-    session_forget_written(session, false);
+    outbox_clear(&session->outbox);
 }
 
-/*
- * What a fence that arrived at `fence_ms` supersedes of the output: replies to requests that were
- * past their grace by then. If a request was given up, unsent delimited syncs go too, whatever their
- * age: a client must never see two of them without the reply between.
- */
-static void session_supersede_outputs(struct session *session, uint64_t fence_ms, bool gave_up)
+int session_output(const struct session *session, struct iovec *ret_pieces, int count)
 {
-    struct output *output;
-    list_for_each (output, &session->outputs, struct output, in_session) {
-        if (output->written > 0)
-            continue; /* a line that was begun is finished */
-        bool is_old = output->arrived_ms + SESSION_GRACE_MS <= fence_ms;
-        if (is_old || (gave_up && output->is_delimited))
-            output_drop(session, output);
-    }
-}
-
-int session_output(struct session *session, struct iovec *ret_pieces, int count)
-{
-    int filled = 0;
-    struct output *output;
-    list_for_each (output, &session->outputs, struct output, in_session) {
-        if (filled == count)
-            break;
-        ret_pieces[filled].iov_base = output->line.data + output->written;
-        ret_pieces[filled].iov_len = output->line.length - output->written;
-        filled++;
-    }
-    return filled;
+    return outbox_pieces(&session->outbox, ret_pieces, count);
 }
 
 void session_written(struct session *session, size_t length)
 {
-    session->output_bytes -= length;
-    struct output *output;
-    while (length > 0 && (output = list_first(&session->outputs, struct output, in_session))) {
-        size_t left = output->line.length - output->written;
-        if (length < left) {
-            output->written += length;
-            return;
-        }
-        length -= left;
-        list_remove(&output->in_session);
-        if (output->told) {
-            buffer_deinit(&output->line);
-            list_append(&session->written, &output->in_session);
-            output_tell(output, DELIVERY_WRITTEN);
-        } else {
-            output_free(output);
-        }
-    }
+    outbox_written(&session->outbox, length);
 }
 
 size_t session_unsent_bytes(const struct session *session)
 {
-    return session->output_bytes + session->refused_bytes;
+    return session->outbox.unsent_bytes + session->refused_bytes;
+}
+
+bool session_has_failed(const struct session *session)
+{
+    return session->has_failed;
 }
 
 /* --- lines --- */
@@ -208,21 +130,6 @@ static void line_put(struct line *line)
         list_remove(&line->in_session);
     }
     free(line);
-}
-
-static struct request *line_next_not_given_up(const struct line *line)
-{
-    if (line->fence && !line->fence->is_given_up)
-        return line->fence;
-    const struct list *lists[] = {&line->arrived, &line->ordered, &line->side_by_side};
-    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
-        struct request *request;
-        list_for_each (request, lists[i], struct request, in_line) {
-            if (!request->is_given_up)
-                return request;
-        }
-    }
-    return NULL;
 }
 
 static void line_pump(struct line *line)
@@ -289,30 +196,41 @@ static struct line *session_next_fence(const struct session *session, uint64_t *
     return NULL;
 }
 
+static void request_give_up(struct request *request, struct session *session)
+{
+    if (request->is_refused)
+        session->refused_bytes -= REFUSAL_BYTES;
+    request->is_refused = false;
+    request->line->handler->given_up(request->line->handler_context, request);
+}
+
 /*
- * Nobody waits for the line's answers any more; its work goes on. Returns whether there was any. May
- * free the line.
+ * Nobody waits for the line's answers any more; its work goes on. Returns whether there was any.
+ * May free the line.
  */
 static bool line_give_up(struct line *line)
 {
     struct session *session = line->session;
+    bool any = !line_is_empty(line);
+    bool was_pumping = line->is_pumping;
     line->session = NULL;
     list_remove(&line->in_session);
-
-    /* One that is told may cancel its task, which may start and answer any other one: so each
-     * time the next one is looked for from the beginning. */
-    bool any = false;
-    bool was_pumping = line->is_pumping;
     line->is_pumping = true;
-    struct request *request;
-    while ((request = line_next_not_given_up(line))) {
-        any = true;
-        request->is_given_up = true;
-        if (request->is_refused) {
-            session->refused_bytes -= REFUSAL_BYTES;
-            request->is_refused = false;
+
+    if (line->fence)
+        request_give_up(line->fence, session);
+    struct list *lists[] = {&line->arrived, &line->ordered, &line->side_by_side};
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+        /* One that is told may cancel its task, which may start and answer any other one: so each
+         * goes back before it is told, and the next one is whichever is still there. */
+        struct list told = LIST_INIT(told);
+        struct request *request;
+        list_move_all(&told, lists[i]);
+        while ((request = list_first(&told, struct request, in_line))) {
+            list_remove(&request->in_line);
+            list_append(lists[i], &request->in_line);
+            request_give_up(request, session);
         }
-        line->handler->given_up(line->handler_context, request);
     }
     line->is_pumping = was_pumping;
     line_pump(line);
@@ -335,7 +253,7 @@ static void session_pass_fence(struct session *session, struct line *line)
     while ((earlier = list_first(&session->lines, struct line, in_session)) != line) {
         gave_up |= line_give_up(earlier);
     }
-    session_supersede_outputs(session, fence->arrived_ms, gave_up);
+    outbox_supersede(&session->outbox, fence->arrived_ms, SESSION_GRACE_MS, gave_up);
     line_start_fence(line);
 }
 
@@ -354,6 +272,13 @@ static void session_advance(struct session *session)
     session->is_advancing = false;
 }
 
+/* Something has changed: what can move moves, and the channel looks what there is to do. */
+static void session_moved(struct session *session)
+{
+    session_advance(session);
+    session->output_ready(session->output_context);
+}
+
 uint64_t session_next_tick_ms(const struct session *session)
 {
     uint64_t until_ms;
@@ -370,21 +295,10 @@ void session_tick(struct session *session, uint64_t now_ms)
 
 /* --- requests --- */
 
-static void request_count(struct request *request, size_t bytes)
+static void request_count(struct request *request)
 {
     request->is_counted = true;
-    request->bytes = bytes;
     request->endpoint->pending++;
-    request->endpoint->pending_bytes += bytes;
-}
-
-static void request_uncount(struct request *request)
-{
-    if (!request->is_counted)
-        return;
-    request->is_counted = false;
-    request->endpoint->pending--;
-    request->endpoint->pending_bytes -= request->bytes;
 }
 
 static void request_leave(struct request *request)
@@ -392,19 +306,25 @@ static void request_leave(struct request *request)
     list_remove(&request->in_line);
     if (request->line->fence == request)
         request->line->fence = NULL;
-    request_uncount(request);
+    if (request->is_counted)
+        request->endpoint->pending--;
+    request->endpoint->pending_bytes -= request->bytes;
 }
 
 static struct request *request_new(struct session *session, size_t bytes)
 {
     struct request *request = calloc(1, sizeof(*request));
-    if (!request)
+    if (!request) {
+        session->has_failed = true;
         return NULL;
+    }
     request->endpoint = session->endpoint;
     request->arrived_ms = session->now_ms;
+    request->written_before = session->outbox.written_count;
+    request->bytes = bytes;
+    request->endpoint->pending_bytes += bytes;
     request->line = session_last_line(session);
     list_append(&request->line->arrived, &request->in_line);
-    request_count(request, bytes);
     return request;
 }
 
@@ -424,7 +344,10 @@ static void request_begin_line(struct request *request)
     line_put(before);
 }
 
-/* Whether the endpoint has room for it; each kind has a little more than the one before. */
+/*
+ * Whether the endpoint has room for it; each kind has a little more than the one before. One that
+ * is not understood yet has no kind and counts only by its bytes: it is large.
+ */
 static bool request_fits(const struct request *request)
 {
     const struct endpoint *endpoint = request->endpoint;
@@ -433,13 +356,12 @@ static bool request_fits(const struct request *request)
         limit += endpoint->reserve;
     if (request->traits.is_fence)
         limit += endpoint->reserve;
-    return endpoint->pending <= limit;
+    return endpoint->pending < limit;
 }
 
 static void request_refuse(struct request *request, const char *reason)
 {
     struct line *line = request->line;
-    request_uncount(request);
     request->is_refused = true;
     line->session->refused_bytes += REFUSAL_BYTES;
     line->handler->faulted(line->handler_context, request, FAULT_REFUSED, reason);
@@ -452,7 +374,7 @@ static void request_settle(struct request *request)
     request->is_understood = true;
     line_pump(request->line);
     if (session)
-        session_advance(session);
+        session_moved(session);
 }
 
 void request_understood(struct request *request, const struct request_traits *traits)
@@ -460,13 +382,16 @@ void request_understood(struct request *request, const struct request_traits *tr
     assert_on_loop();
     struct session *session = request->line->session;
     request->traits = *traits;
-    if (session) { /* else given up while a worker was reading it: it still has its effect */
-        /* A sync says that the client may have given up on what came before; anything else that
-         * it has gone on. */
-        session_forget_written(session, !traits->is_fence);
-        if (!request_fits(request))
-            request_refuse(request, "Too many requests are pending on this channel");
-        else if (traits->is_fence)
+    /* A sync says that the client may have given up on what came before; anything else that it has
+     * gone on. */
+    if (session)
+        outbox_settle(&session->outbox, request->written_before, !traits->is_fence);
+    /* One that was given up while a worker was reading it still has its effect. */
+    if (session && !request_fits(request)) {
+        request_refuse(request, "Too many requests are pending on this channel");
+    } else {
+        request_count(request);
+        if (traits->is_fence)
             request_begin_line(request);
     }
     request_settle(request);
@@ -475,7 +400,8 @@ void request_understood(struct request *request, const struct request_traits *tr
 static void session_take_message(struct session *session, char *text, size_t length)
 {
     struct endpoint *endpoint = session->endpoint;
-    bool too_much = length > endpoint->pending_bytes_max - endpoint->pending_bytes;
+    bool too_much = length > SHORT_MESSAGE_BYTES &&
+                    length + endpoint->pending_bytes > endpoint->pending_bytes_max;
     struct request *request = request_new(session, too_much ? 0 : length);
     if (!request || too_much)
         free(text);
@@ -494,70 +420,57 @@ static void session_take_fault(struct session *session, const char *reason)
     struct request *request = request_new(session, 0);
     if (!request)
         return;
-    if (request_fits(request))
+    if (request_fits(request)) {
+        request_count(request);
         session->handler->faulted(session->handler_context, request, FAULT_NOT_JSON, reason);
-    else
+    } else {
         request_refuse(request, reason);
+    }
     request_settle(request);
 }
 
-void session_input(struct session *session, const char *bytes, size_t length, uint64_t now_ms)
+size_t session_input(struct session *session, const char *bytes, size_t length, uint64_t now_ms)
 {
     assert_on_loop();
     session->now_ms = now_ms;
-    while (length > 0) {
-        struct scan_outcome outcome;
-        enum scan_result result = scanner_feed(session->scanner, bytes, length, &outcome);
-        bytes += outcome.consumed;
-        length -= outcome.consumed;
-        if (result == SCAN_MESSAGE)
-            session_take_message(session, outcome.text, outcome.length);
-        else if (result == SCAN_FAULT)
-            session_take_fault(session, outcome.reason);
+    struct scan_outcome outcome;
+    switch (scanner_feed(session->scanner, bytes, length, &outcome)) {
+    case SCAN_MORE:
+        break;
+    case SCAN_MESSAGE:
+        session_take_message(session, outcome.text, outcome.length);
+        break;
+    case SCAN_FAULT:
+        session_take_fault(session, outcome.reason);
+        break;
     }
+    return outcome.consumed;
 }
 
 /* --- answers --- */
-
-static void session_queue_output(struct session *session, const struct request *request,
-                                 struct reply *reply)
-{
-    struct output *output = calloc(1, sizeof(*output));
-    if (!output) {
-        if (reply->told)
-            reply->told(reply->context, DELIVERY_DROPPED, reply->token);
-        return;
-    }
-    output->line = buffer_take(&reply->line);
-    output->arrived_ms = request->arrived_ms;
-    output->is_delimited = reply->is_delimited;
-    output->told = reply->told;
-    output->context = reply->context;
-    output->token = reply->token;
-    session->output_bytes += output->line.length;
-    list_append(&session->outputs, &output->in_session);
-}
 
 void request_answer_take(struct request *request, struct reply *reply)
 {
     assert_on_loop();
     struct line *line = request->line;
     struct session *session = line->session;
+    bool is_lost = reply->line.failed;
     request_leave(request);
     if (request->is_refused)
         session->refused_bytes -= REFUSAL_BYTES;
     if (session && reply->line.length > 0) {
-        session_queue_output(session, request, reply);
-    } else if (reply->told && reply->line.length > 0) {
-        reply->told(reply->context, DELIVERY_DROPPED, reply->token);
+        is_lost = outbox_add_take(&session->outbox, reply, request->arrived_ms) < 0;
+    } else {
+        buffer_deinit(&reply->line);
+        if (reply->told)
+            reply->told(reply->context, DELIVERY_DROPPED, reply->token);
     }
-    buffer_deinit(&reply->line);
     free(request);
 
     line_pump(line);
     if (session) {
-        session_advance(session);
-        session->output_ready(session->output_context);
+        session->has_failed |= is_lost;
+        session_moved(session);
     }
 }
 
@@ -580,21 +493,24 @@ struct endpoint *request_endpoint(const struct request *request)
 
 bool session_is_idle(const struct session *session)
 {
-    return list_is_empty(&session->outputs) &&
-           session->lines.next == session->lines.previous && line_is_empty(session_last_line(session));
+    return list_is_empty(&session->outbox.unsent) &&
+           session->lines.next == session->lines.previous &&
+           line_is_empty(session_last_line(session));
 }
 
 /* Lines that wait for their fence go on without it: nobody needs its answer, but what is
- * behind it is still to have its effect. */
+ * behind it is still to have its effect. What this leads to in later lines is answered in vain. */
 static void session_give_up_lines(struct session *session, const struct line *until)
 {
     struct line *line;
+    session->is_advancing = true;
     while ((line = list_first(&session->lines, struct line, in_session)) != until) {
         bool waits = line->fence && !line->fence->has_turn;
         line_give_up(line);
         if (waits)
             line_start_fence(line);
     }
+    session->is_advancing = false;
 }
 
 struct session *session_new(struct endpoint *endpoint, const struct request_handler *handler,
@@ -610,8 +526,7 @@ struct session *session_new(struct endpoint *endpoint, const struct request_hand
     session->output_ready = output_ready;
     session->output_context = output_context;
     list_init(&session->lines);
-    list_init(&session->outputs);
-    list_init(&session->written);
+    outbox_init(&session->outbox);
     session->scanner = scanner_new(&endpoint->scanner_limits);
     if (!session->scanner || !line_new(session))
         return session_free(session);
@@ -622,8 +537,8 @@ struct session *session_free(struct session *session)
 {
     if (!session)
         return NULL;
-    session_drop_output(session);
     session_give_up_lines(session, NULL);
+    outbox_clear(&session->outbox);
     scanner_free(session->scanner);
     free(session);
     return NULL;
@@ -634,8 +549,8 @@ void session_reset(struct session *session)
 {
     assert_on_loop();
     scanner_reset(session->scanner);
-    session_drop_output(session);
     struct line *fresh = line_new(session);
     if (fresh)
         session_give_up_lines(session, fresh);
+    outbox_clear(&session->outbox);
 }

@@ -52,7 +52,7 @@ struct endpoint {
     struct scanner_limits scanner_limits;
 
     unsigned pending;     /* includes those that were given up and still run */
-    size_t pending_bytes; /* of the same */
+    size_t pending_bytes; /* of the same, and of those that were refused */
 };
 
 /* What the handler says of a request once it has understood it. */
@@ -66,14 +66,6 @@ struct request_traits {
 enum request_fault {
     FAULT_NOT_JSON, /* `reason` says what is wrong */
     FAULT_REFUSED,  /* too much is pending on this channel; `reason` says so */
-};
-
-struct reply {
-    struct buffer line;  /* complete, with its newline; taken. Empty: nothing is sent. */
-    bool is_delimited;   /* begins with 0xFF */
-    void (*told)(void *context, enum delivery what, uint64_t token); /* or NULL */
-    void *context;
-    uint64_t token;
 };
 
 struct request_handler {
@@ -115,17 +107,27 @@ void session_reset(struct session *session);
 /* Drops all output that was not written. */
 void session_drop_output(struct session *session);
 
-/* Bytes came from the host at `now_ms`. */
-void session_input(struct session *session, const char *bytes, size_t length, uint64_t now_ms);
+/*
+ * Bytes came from the host at `now_ms`. Takes them up to the end of one message, so that the caller
+ * can look at what came of it before the next one. Returns how many were taken: perhaps none, where
+ * the next byte only ended a message.
+ */
+size_t session_input(struct session *session, const char *bytes, size_t length, uint64_t now_ms);
 
 /* The next output, at most `count` pieces. Returns how many were filled. */
-int session_output(struct session *session, struct iovec *ret_pieces, int count);
+int session_output(const struct session *session, struct iovec *ret_pieces, int count);
 
 /* So many bytes of it were written. */
 void session_written(struct session *session, size_t length);
 
 /* Output not written yet, and what refused requests will add to it. */
 size_t session_unsent_bytes(const struct session *session);
+
+/*
+ * True if there was no memory for a request or its reply. The connection is to be ended then: the
+ * host would take the next reply for that one.
+ */
+bool session_has_failed(const struct session *session);
 
 /* True if it has nothing to send and nothing to answer. */
 bool session_is_idle(const struct session *session);
