@@ -97,14 +97,16 @@ static void set_start(struct exec_job *exec, const struct broker_facts *facts)
 
 static void finish_job(struct exec_job *exec, const struct broker_facts *facts)
 {
+    struct job *job = job_ref(&exec->job); /* an abandoned one is forgotten when it is over */
     exec_job_take_result(exec, facts);
     uint64_t result_bytes = 0;
     for (size_t i = 0; i < BROKER_STREAMS; i++)
         result_bytes += exec->outputs[i].size_bytes;
     uint64_t now_ms = clock_now_ms();
     uint64_t finished_ms = facts->finished_ms < now_ms ? facts->finished_ms : now_ms;
-    job_table_finish(exec->job.table, &exec->job, JOB_DONE, finished_ms, result_bytes);
+    job_table_finish(job->table, job, JOB_DONE, finished_ms, result_bytes);
     tell_ended(exec, 0, 0);
+    job_unref(job);
 }
 
 /* --- what the broker says --- */
@@ -230,9 +232,11 @@ static void lose_job(struct exec_job *exec)
         fail_start(exec, EPIPE, BROKER_STAGE_ACCEPT);
     } else {
         log_error("the program with pid %ld is lost: its broker is gone", (long)exec->job.pid);
+        struct job *job = job_ref(&exec->job);
         detach(exec);
-        job_table_finish(exec->job.table, &exec->job, JOB_LOST, clock_now_ms(), 0);
+        job_table_finish(job->table, job, JOB_LOST, clock_now_ms(), 0);
         tell_ended(exec, 0, 0);
+        job_unref(job);
     }
 }
 

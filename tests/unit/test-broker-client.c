@@ -219,6 +219,20 @@ static void test_an_abandoned_job_leaves_the_broker(void **state)
     assert_int_equal(wait_for_end(broker_pid), 0);
 }
 
+static void test_an_abandoned_job_of_a_dead_broker(void **state)
+{
+    start_agent();
+    uint64_t id = spawn("sleep 1000", BROKER_CAPTURE_NONE);
+    WAIT_UNTIL(started_count == 1);
+    pid_t pid = find(id)->job.pid;
+    job_table_abandon(table, &find(id)->job);
+    kill(broker_pid, SIGKILL);
+    WAIT_UNTIL(!find(id));
+    assert_int_equal(job_table_counts(table).kept, 0);
+    assert_int_equal(job_table_counts(table).running, 0);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+}
+
 static void test_a_signal_reaches_the_program(void **state)
 {
     start_agent();
@@ -617,6 +631,7 @@ int main(void)
         TEST(test_a_start_that_fails_leaves_nothing),
         TEST(test_limits_refuse_with_a_reason),
         TEST(test_an_abandoned_job_leaves_the_broker),
+        TEST(test_an_abandoned_job_of_a_dead_broker),
         TEST(test_a_signal_reaches_the_program),
         TEST(test_a_broker_that_dies_is_no_disaster),
         TEST(test_the_next_agent_takes_over),
