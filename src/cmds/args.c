@@ -48,6 +48,21 @@ static int fail_type(const char *path, const char *expected, struct wire_error *
     return -EINVAL;
 }
 
+/* A negative number is taken for what it is modulo 2^64: the classic agent's way. */
+static int decode_uint64(const struct json_value *value, const char *path, uint64_t *ret,
+                         struct wire_error *error)
+{
+    int64_t negative;
+    if (json_get_uint64(value, ret))
+        return 0;
+    if (json_get_int64(value, &negative)) {
+        *ret = (uint64_t)negative;
+        return 0;
+    }
+    wire_error_set(error, WIRE_GENERIC_ERROR, "Parameter '%s' expects uint64", path);
+    return -EINVAL;
+}
+
 static int decode_string(const struct json_value *value, const char *path, struct arg_text *ret,
                          struct wire_error *error)
 {
@@ -95,8 +110,8 @@ static int decode_list(const struct arg_spec *spec, const struct json_value *val
     for (const struct json_value *item = value->first; item; item = item->next, index++) {
         char item_path[PATH_MAX_BYTES];
         snprintf(item_path, sizeof(item_path), "%s[%zu]", path, index);
-        int error_code = decode_value(spec->element, item, items + index * spec->element_size,
-                                      item_path, error);
+        int error_code =
+            decode_value(spec->element, item, items + index * spec->element_size, item_path, error);
         if (error_code)
             return error_code;
     }
@@ -109,7 +124,6 @@ static bool type_fits(const struct arg_spec *spec, const struct json_value *valu
     case ARG_BOOL:
         return value->type == JSON_BOOL;
     case ARG_INT64:
-    case ARG_UINT64:
         return value->type == JSON_NUMBER;
     case ARG_STRING:
     case ARG_ENUM:
@@ -118,6 +132,7 @@ static bool type_fits(const struct arg_spec *spec, const struct json_value *valu
         return value->type == JSON_ARRAY;
     case ARG_STRUCT:
         return value->type == JSON_OBJECT;
+    case ARG_UINT64: /* has an error of its own */
     case ARG_CUSTOM:
         return true;
     }
@@ -136,7 +151,7 @@ static int decode_value(const struct arg_spec *spec, const struct json_value *va
     case ARG_INT64:
         return json_get_int64(value, member) ? 0 : fail_type(path, "integer", error);
     case ARG_UINT64:
-        return json_get_uint64(value, member) ? 0 : fail_type(path, "integer", error);
+        return decode_uint64(value, path, member, error);
     case ARG_STRING:
         return decode_string(value, path, member, error);
     case ARG_ENUM:

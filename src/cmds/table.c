@@ -15,6 +15,9 @@ extern const struct command_family exec_commands;
 extern const struct command_family network_commands;
 extern const struct command_family disks_commands;
 extern const struct command_family load_commands;
+extern const struct command_family cpus_commands;
+extern const struct command_family memory_blocks_commands;
+extern const struct command_family accounts_commands;
 
 static const struct command_family *const families[] = {
     &info_commands,
@@ -24,6 +27,9 @@ static const struct command_family *const families[] = {
     &network_commands,
     &disks_commands,
     &load_commands,
+    &cpus_commands,
+    &memory_blocks_commands,
+    &accounts_commands,
 };
 
 /* Room for every row there is; the table is built once, before it is first read. */

@@ -79,8 +79,8 @@ static int decode(const char *text)
     char reason[JSON_REASON_MAX];
     memset(&args, 0, sizeof(args));
     error = (struct wire_error){0};
-    assert_int_equal(json_document_parse_take(strdup(text), strlen(text), &limits, &document, reason),
-                     0);
+    assert_int_equal(
+        json_document_parse_take(strdup(text), strlen(text), &limits, &document, reason), 0);
     return args_decode(specs, json_document_root(document), &args, &error);
 }
 
@@ -164,8 +164,21 @@ static void test_only_integers_are_integers(void **state)
         snprintf(text, sizeof(text), "{\"path\":\"a\",\"count\":%s}", wrong[i]);
         expect_error(text, "Invalid parameter type for 'count', expected: integer");
     }
-    expect_error("{\"path\":\"a\",\"size\":-1}",
-                 "Invalid parameter type for 'size', expected: integer");
+}
+
+static void test_unsigned_numbers(void **state)
+{
+    static const char *const wrong[] = {
+        "1.0", "null", "\"1\"", "18446744073709551616", "-9223372036854775809", "{}",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        char text[128];
+        snprintf(text, sizeof(text), "{\"path\":\"a\",\"size\":%s}", wrong[i]);
+        expect_error(text, "Parameter 'size' expects uint64");
+    }
+    assert_int_equal(decode("{\"path\":\"a\",\"size\":-1}"), 0);
+    assert_true(args.size == UINT64_MAX);
+    done();
 }
 
 static void test_a_nul_is_refused(void **state)
@@ -203,6 +216,7 @@ int main(void)
         cmocka_unit_test(test_an_empty_list_is_given),
         cmocka_unit_test(test_errors_name_the_member),
         cmocka_unit_test(test_only_integers_are_integers),
+        cmocka_unit_test(test_unsigned_numbers),
         cmocka_unit_test(test_a_nul_is_refused),
         cmocka_unit_test(test_an_older_spelling_is_taken_once),
         cmocka_unit_test(test_description_leaves_secrets_out),
