@@ -16,6 +16,7 @@
 #include "agent.h"
 #include "base/buffer.h"
 #include "base/log.h"
+#include "cmds/authorized-keys.h"
 #include "cmds/command.h"
 #include "cmds/table.h"
 #include "config.h"
@@ -207,6 +208,8 @@ int main(int argc, char **argv)
     _cleanup_free_ char *reason = NULL;
     _cleanup_free_ const char **names = command_names();
     struct config *config = NULL;
+    if (argc > 1 && strcmp(argv[1], AUTHORIZED_KEYS_ARGUMENT) == 0)
+        return authorized_keys_main(argc, argv);
     limit_malloc();
 
     int error = names ? options_parse(argc, argv, &options, &reason) : -ENOMEM;

@@ -38,6 +38,8 @@ struct helper_run {
 
 static bool find_program(const char *name, char ret_path[HELPER_PATH_MAX])
 {
+    if (strcmp(name, HELPER_BELLHOPD) == 0)
+        return snprintf(ret_path, HELPER_PATH_MAX, "%s", name) < HELPER_PATH_MAX;
     for (size_t i = 0; i < ARRAY_SIZE(directories); i++) {
         int length = snprintf(ret_path, HELPER_PATH_MAX, "%s/%s", directories[i], name);
         if (length < HELPER_PATH_MAX && access(ret_path, X_OK) == 0)
@@ -75,7 +77,8 @@ int helper_program_prepare(const struct helper_program *program, struct spawn_pa
         .input_bytes = program->input_bytes,
         .has_input = program->input != NULL,
         .capture = BROKER_CAPTURE_MERGED,
-        .stream_bytes_max = HELPER_OUTPUT_MAX,
+        .stream_bytes_max =
+            program->output_bytes_max ? program->output_bytes_max : HELPER_OUTPUT_MAX,
     };
     return spawn_payload_build(&request, ret_payload);
 }
@@ -124,8 +127,10 @@ static void read_result(const struct exec_job *job, struct helper_result *ret_re
     }
     const void *bytes;
     if (exec_output_map(&job->outputs[0], &bytes) == 0) {
+        ret_result->output = bytes;
+        ret_result->output_bytes = job->outputs[0].size_bytes;
+        ret_result->is_truncated = job->outputs[0].is_truncated;
         helper_said_compose(ret_result->said, bytes, job->outputs[0].size_bytes);
-        exec_output_unmap(&job->outputs[0], bytes);
     }
     ret_result->succeeded = WIFEXITED(job->wait_status) && WEXITSTATUS(job->wait_status) == 0;
     if (!ret_result->succeeded && !ret_result->said[0])
@@ -149,7 +154,10 @@ static void program_has_ended(struct exec_job *job, int error, enum broker_stage
     else
         snprintf(result.said, sizeof(result.said), "it could not be started: %s",
                  strerror_r(error, system, sizeof(system)));
-    if (ended(call, &result) != CALL_PENDING)
+    enum call_next next = ended(call, &result);
+    if (result.output)
+        exec_output_unmap(&job->outputs[0], result.output);
+    if (next != CALL_PENDING)
         call_complete(call);
 }
 

@@ -20,17 +20,25 @@
 
 #define HELPER_SAID_MAX 400
 
+/* A program's name that stands for bellhopd itself, whatever has become of its file. */
+#define HELPER_BELLHOPD "/proc/self/exe"
+
 struct helper_program {
-    const char *name;             /* "chpasswd": found where systems keep such programs */
+    /* "chpasswd": found where systems keep such programs; or HELPER_BELLHOPD */
+    const char *name;
     const char *const *arguments; /* after the name; NULL-terminated */
     const void *input;            /* its standard input; NULL: /dev/null */
     size_t input_bytes;
+    size_t output_bytes_max; /* of its output; 0: enough for people to read */
 };
 
 struct helper_result {
     bool succeeded; /* it ran and exited with status 0 */
     /* Else why: what it printed, on one line, or how it ended or was not started. */
     char said[HELPER_SAID_MAX];
+    const char *output; /* all of what it printed, not terminated; NULL if there is none */
+    size_t output_bytes;
+    bool is_truncated; /* there was more */
 };
 
 /*

@@ -18,6 +18,9 @@ extern const struct command_family load_commands;
 extern const struct command_family cpus_commands;
 extern const struct command_family memory_blocks_commands;
 extern const struct command_family accounts_commands;
+extern const struct command_family ssh_commands;
+extern const struct command_family time_commands;
+extern const struct command_family users_commands;
 
 static const struct command_family *const families[] = {
     &info_commands,
@@ -30,6 +33,9 @@ static const struct command_family *const families[] = {
     &cpus_commands,
     &memory_blocks_commands,
     &accounts_commands,
+    &ssh_commands,
+    &time_commands,
+    &users_commands,
 };
 
 /* Room for every row there is; the table is built once, before it is first read. */
