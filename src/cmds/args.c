@@ -176,10 +176,11 @@ static const char *member_path(const char *path, const char *name, char buffer[P
     return buffer;
 }
 
-static bool spec_is_named(const struct arg_spec *spec, const char *name)
+static bool member_is_named(const struct json_value *member, const char *name)
 {
-    return strcmp(spec->name, name) == 0 ||
-           (spec->other_name && strcmp(spec->other_name, name) == 0);
+    /* A name may hold a NUL, and must not pass for what stands before it. */
+    return name && strlen(name) == member->name_length &&
+           memcmp(member->name, name, member->name_length) == 0;
 }
 
 static int check_unexpected(const struct arg_spec *specs, const struct json_value *object,
@@ -188,7 +189,8 @@ static int check_unexpected(const struct arg_spec *specs, const struct json_valu
     for (const struct json_value *member = object->first; member; member = member->next) {
         bool known = false;
         for (const struct arg_spec *spec = specs; spec->name && !known; spec++)
-            known = spec_is_named(spec, member->name);
+            known =
+                member_is_named(member, spec->name) || member_is_named(member, spec->other_name);
         if (!known) {
             char buffer[PATH_MAX_BYTES];
             wire_error_set(error, WIRE_GENERIC_ERROR, "Parameter '%s' is unexpected",
