@@ -5,12 +5,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "base/buffer.h"
 #include "base/sysroot.h"
+#include "base/text-list.h"
 
 enum { UEVENT_MAX = 64 * 1024, UDEV_DATA_MAX = 1024 * 1024 };
 
@@ -203,19 +205,38 @@ int block_device_backing_file(const struct block_device *device, struct buffer *
     return out->length > before ? 0 : -ENOENT;
 }
 
-int block_device_for_each_slave(const struct block_device *device,
-                                int (*each)(const struct block_device *slave, void *context),
-                                void *context)
+static int compare_names(const void *left, const void *right)
+{
+    return strverscmp(*(char *const *)left, *(char *const *)right);
+}
+
+/* The directory has them in no order that anybody could rely on. */
+static int read_slaves(const struct block_device *device, struct text_list *ret_names)
 {
     _cleanup_closedir_ DIR *directory = sysroot_opendir("%s/slaves", device->path);
     const struct dirent *entry;
     while (directory && (entry = readdir(directory))) {
-        struct block_device slave;
-        if (entry->d_name[0] == '.' || block_device_by_name(&slave, entry->d_name) < 0)
+        if (entry->d_name[0] == '.')
             continue;
-        int r = each(&slave, context);
-        if (r != 0)
+        int r = text_list_append(ret_names, entry->d_name, strlen(entry->d_name));
+        if (r < 0)
             return r;
     }
+    if (ret_names->count > 0)
+        qsort(ret_names->items, ret_names->count, sizeof(char *), compare_names);
     return 0;
+}
+
+int block_device_for_each_slave(const struct block_device *device,
+                                int (*each)(const struct block_device *slave, void *context),
+                                void *context)
+{
+    _cleanup_(text_list_deinit) struct text_list names = {0};
+    int r = read_slaves(device, &names);
+    for (size_t i = 0; r == 0 && i < names.count; i++) {
+        struct block_device slave;
+        if (block_device_by_name(&slave, names.items[i]) == 0)
+            r = each(&slave, context);
+    }
+    return r;
 }

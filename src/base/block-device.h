@@ -65,11 +65,12 @@ int block_device_alias(const struct block_device *device, char *ret_alias, size_
 int block_device_backing_file(const struct block_device *device, struct buffer *out) MUST_CHECK;
 
 /*
- * Calls `each` with the devices that this one directly consists of: the slaves of dm and md. Stops
- * with what `each` returned if that is not 0. A device that has vanished meanwhile is left out.
+ * Calls `each` with the devices that this one directly consists of: the slaves of dm and md,
+ * sorted by name. Stops with what `each` returned if that is not 0. A device that has vanished
+ * meanwhile is left out. Returns that, 0, or -ENOMEM.
  */
 int block_device_for_each_slave(const struct block_device *device,
                                 int (*each)(const struct block_device *slave, void *context),
-                                void *context);
+                                void *context) MUST_CHECK;
 
 #endif

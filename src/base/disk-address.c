@@ -186,6 +186,8 @@ static void conclude_scsi(const struct way *way, const char *driver)
         /* Parallel SCSI: to the host, its targets are the units of the one bus. */
         address->unit = address->target;
         address->target = 0;
+    } else if (strcmp(driver, "megaraid_sas") == 0 && address->bus >= 2) {
+        address->bus -= 2; /* the driver has two channels of its own for physical disks */
     }
 }
 

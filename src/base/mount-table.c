@@ -113,10 +113,12 @@ static bool is_below(const char *path, const char *directory)
     return strncmp(path, directory, length) == 0 && path[length] == '/';
 }
 
+#define NO_PARENT ((size_t)-1)
+
 /* What is known of one mount while the tree is walked. */
 struct node {
     const struct mount *mount;
-    size_t parent;    /* its index; its own for a root */
+    size_t parent;    /* its index, or NO_PARENT */
     size_t below;     /* where the walk came from */
     bool is_shadowed; /* its mount point lies below one of a sibling's */
     bool is_covered;  /* another mount sits on its root */
@@ -146,8 +148,9 @@ static void find_parents(struct node *nodes, struct node **sorted, size_t count)
         const struct mount wanted = {.id = nodes[i].mount->parent_id};
         const struct node key = {.mount = &wanted}, *pointer = &key;
         struct node **found = bsearch(&pointer, sorted, count, sizeof(*sorted), compare_ids);
-        nodes[i].parent = found ? (size_t)(*found - nodes) : i;
-        if (nodes[i].parent != i && strcmp((*found)->mount->point, nodes[i].mount->point) == 0)
+        nodes[i].parent = found && *found != &nodes[i] ? (size_t)(*found - nodes) : NO_PARENT;
+        if (nodes[i].parent != NO_PARENT &&
+            strcmp((*found)->mount->point, nodes[i].mount->point) == 0)
             (*found)->is_covered = true;
     }
 }
@@ -158,7 +161,7 @@ static void find_shadowed(struct node **sorted, size_t count)
     const struct node *cover = NULL;
     qsort(sorted, count, sizeof(*sorted), compare_siblings);
     for (size_t i = 0; i < count; i++) {
-        if (cover && cover->parent == sorted[i]->parent &&
+        if (cover && cover->parent == sorted[i]->parent && cover->parent != NO_PARENT &&
             is_below(sorted[i]->mount->point, cover->mount->point))
             sorted[i]->is_shadowed = true;
         else
@@ -176,7 +179,7 @@ static void decide(struct node *nodes, size_t index)
     while (!nodes[at].is_decided) {
         nodes[at].is_decided = true; /* now already: a table with a cycle in it ends here, too */
         nodes[at].is_in_sight = true;
-        if (nodes[at].parent == at)
+        if (nodes[at].parent == NO_PARENT)
             break;
         nodes[nodes[at].parent].below = at;
         at = nodes[at].parent;

@@ -50,6 +50,14 @@ static int add_member(struct storage *storage, size_t *capacity, const char *dev
     return 0;
 }
 
+static int compare_members(const void *left, const void *right)
+{
+    const struct storage_member *a = left, *b = right;
+    if (a->filesystem != b->filesystem)
+        return a->filesystem < b->filesystem ? -1 : 1;
+    return strverscmp(a->device, b->device);
+}
+
 static int compare_names(const void *left, const void *right)
 {
     const struct storage_member *const *a = left, *const *b = right;
@@ -81,6 +89,8 @@ static int sort_members(struct storage *storage)
     storage->by_name = calloc(storage->member_count + 1, sizeof(struct storage_member *));
     if (!storage->by_name)
         return -ENOMEM;
+    if (storage->member_count > 0)
+        qsort(storage->members, storage->member_count, sizeof(*storage->members), compare_members);
     for (size_t i = 0; i < storage->member_count; i++)
         storage->by_name[i] = &storage->members[i];
     qsort(storage->by_name, storage->member_count, sizeof(struct storage_member *), compare_names);

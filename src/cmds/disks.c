@@ -243,16 +243,18 @@ static int write_slave(const struct block_device *slave, void *context)
     return 0;
 }
 
-static void write_dependencies(struct json_writer *reply, const struct disk *disk)
+static int write_dependencies(struct json_writer *reply, const struct disk *disk)
 {
     struct block_device whole;
+    int r = 0;
     json_name(reply, "dependencies");
     json_begin_array(reply);
     if (block_device_disk(&whole, &disk->device) == 0)
         write_node(reply, &whole);
     else
-        (void)block_device_for_each_slave(&disk->device, write_slave, reply);
+        r = block_device_for_each_slave(&disk->device, write_slave, reply);
     json_end_array(reply);
+    return r;
 }
 
 static void write_counter(struct json_writer *reply, const char *name,
@@ -321,14 +323,14 @@ static struct probe_set *ask_all_smart(struct disk *const *disks, size_t count)
     return set;
 }
 
-static void write_disk_info(struct json_writer *reply, const struct disk *disk,
-                            const struct smart_question *answer)
+static int write_disk_info(struct json_writer *reply, const struct disk *disk,
+                           const struct smart_question *answer)
 {
     char alias[BLOCK_DEVICE_NAME_MAX];
     json_begin_object(reply);
     json_name(reply, "name");
     write_node(reply, &disk->device);
-    write_dependencies(reply, disk);
+    int r = write_dependencies(reply, disk);
     json_member_bool(reply, "partition", disk->is_partition);
     if (disk->has_address) {
         json_name(reply, "address");
@@ -339,6 +341,7 @@ static void write_disk_info(struct json_writer *reply, const struct disk *disk,
     if (answer && answer->is_known)
         write_smart(reply, &answer->smart);
     json_end_object(reply);
+    return r;
 }
 
 static int write_disks(struct call *call, struct disk_list *list)
@@ -357,11 +360,12 @@ static int write_disks(struct call *call, struct disk_list *list)
     /* From the end, so that partitions come before their disk, as in the classic agent's reply. */
     struct json_writer *reply = call_reply(call);
     json_begin_array(reply);
-    for (size_t i = list->count; i > 0; i--)
-        write_disk_info(reply, sorted[i - 1], probe_set_answer(smart, i - 1));
+    int r = 0;
+    for (size_t i = list->count; r == 0 && i > 0; i--)
+        r = write_disk_info(reply, sorted[i - 1], probe_set_answer(smart, i - 1));
     json_end_array(reply);
     probe_set_unref(smart);
-    return 0;
+    return r;
 }
 
 static enum call_next get_disks_run(struct call *call)
