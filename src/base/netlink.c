@@ -46,8 +46,7 @@ static bool grow(void **items, size_t *room, size_t count, size_t item_bytes)
 static int take_link(const struct nlmsghdr *message, struct collection *collection)
 {
     const struct ifinfomsg *info = NLMSG_DATA(message);
-    if (message->nlmsg_type != RTM_NEWLINK ||
-        message->nlmsg_len < NLMSG_LENGTH(sizeof(*info)))
+    if (message->nlmsg_type != RTM_NEWLINK || message->nlmsg_len < NLMSG_LENGTH(sizeof(*info)))
         return 0;
     void *items = collection->interfaces;
     if (!grow(&items, &collection->interface_room, collection->interface_count,
@@ -88,8 +87,7 @@ static void set_address(struct network_address *address, const struct rtattr *at
 static int take_address(const struct nlmsghdr *message, struct collection *collection)
 {
     const struct ifaddrmsg *info = NLMSG_DATA(message);
-    if (message->nlmsg_type != RTM_NEWADDR ||
-        message->nlmsg_len < NLMSG_LENGTH(sizeof(*info)) ||
+    if (message->nlmsg_type != RTM_NEWADDR || message->nlmsg_len < NLMSG_LENGTH(sizeof(*info)) ||
         (info->ifa_family != AF_INET && info->ifa_family != AF_INET6))
         return 0;
     void *items = collection->addresses, *owners = collection->owners;
@@ -178,8 +176,7 @@ static int dump(int fd, uint16_t type, uint32_t sequence, message_taker take,
             continue;
         if (length <= 0)
             return length < 0 && errno != EAGAIN ? -errno : -ETIMEDOUT;
-        result =
-            take_messages(buffer, (size_t)length, sequence, take, collection, &interrupted);
+        result = take_messages(buffer, (size_t)length, sequence, take, collection, &interrupted);
     }
     if (result < 0)
         return result;
@@ -205,7 +202,8 @@ static int compare_indexes(const void *a, const void *b)
     return ((*left)->index > (*right)->index) - ((*left)->index < (*right)->index);
 }
 
-/* Gives each address to its interface. Later ones are put in front of earlier ones: so backwards. */
+/* Gives each address to its interface. Later ones are put in front of earlier ones: so backwards.
+ */
 static int attach_addresses(struct collection *collection)
 {
     size_t count = collection->interface_count;

@@ -68,13 +68,13 @@ static int open_va(int flags, const char *format, va_list arguments)
 }
 
 /* Opens what the caller's format names. */
-#define OPEN_FORMAT(flags, format)                                                                 \
-    ({                                                                                             \
-        va_list arguments_;                                                                        \
-        va_start(arguments_, format);                                                              \
-        int fd_ = open_va(flags, format, arguments_);                                              \
-        va_end(arguments_);                                                                        \
-        fd_;                                                                                       \
+#define OPEN_FORMAT(flags, format)                    \
+    ({                                                \
+        va_list arguments_;                           \
+        va_start(arguments_, format);                 \
+        int fd_ = open_va(flags, format, arguments_); \
+        va_end(arguments_);                           \
+        fd_;                                          \
     })
 
 int sysroot_open(int flags, const char *format, ...)

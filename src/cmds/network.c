@@ -148,10 +148,9 @@ static bool write_ipv6_route(struct json_writer *reply, const char *line)
     char destination[33], source[33], next_hop[33], interface[IF_NAMESIZE];
     unsigned destination_length, source_length;
     uint32_t metric, refcnt, use, flags;
-    if (sscanf(line,
-               "%32s %x %32s %x %32s %" SCNx32 " %" SCNx32 " %" SCNx32 " %" SCNx32 " %15s",
-               destination, &destination_length, source, &source_length, next_hop, &metric,
-               &refcnt, &use, &flags, interface) != 10 ||
+    if (sscanf(line, "%32s %x %32s %x %32s %" SCNx32 " %" SCNx32 " %" SCNx32 " %" SCNx32 " %15s",
+               destination, &destination_length, source, &source_length, next_hop, &metric, &refcnt,
+               &use, &flags, interface) != 10 ||
         strlen(destination) != 32 || strlen(source) != 32 || strlen(next_hop) != 32)
         return false;
     json_begin_object(reply);

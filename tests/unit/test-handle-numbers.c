@@ -53,8 +53,8 @@ static void test_each_agent_has_a_block(void **state)
 
 static void test_nonsense_begins_anew(void **state)
 {
-    static const char *const nonsense[] = {"", "x", "-5", "999", "99999999999999999999999",
-                                           "9007199254740992"};
+    static const char *const nonsense[] = {
+        "", "x", "-5", "999", "99999999999999999999999", "9007199254740992"};
     for (size_t i = 0; i < ARRAY_SIZE(nonsense); i++) {
         write_file(nonsense[i]);
         assert_int_equal(take(), FILE_TABLE_FIRST_HANDLE);
