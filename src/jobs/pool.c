@@ -4,207 +4,21 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-
-/* Not used for anything else; its handler does nothing, it only ends system calls. */
-#define INTERRUPT_SIGNAL SIGUSR2
+#include "jobs/pool-internal.h"
 
 /* How often pool_free() sends it; and looks at the time, so it is also how exact that is. */
 enum { INTERRUPT_EVERY_MS = 20 };
 
-/* Handlers are shallow, but getpwnam() and friends want room. */
-#define WORKER_STACK_BYTES (512 * 1024)
-
-struct worker {
-    /* immutable */
-    struct pool *pool;
-    bool is_rescue;
-    pthread_t thread;
-
-    /* loop only */
-    bool is_lost;
-
-    /* guarded by the pool's lock */
-    struct list in_workers; /* among pool->workers, or pool->ended once its thread is ending */
-    struct pool_work *work;
-    pid_t tid;
-    bool must_end;   /* as soon as it has no work: it was given up and replaced, or is surplus */
-    bool is_surplus; /* counted in `ending` */
-};
-
-struct origin {
-    unsigned in_flight; /* handed to the workers and not worked, without the given up */
-    unsigned lost;      /* given up and not worked */
-    struct list held;
-};
-
-struct pool {
-    /* immutable */
-    struct pool_options options;
-    int done_fd; /* eventfd: `done` or `ended` is not empty */
-
-    /* loop only */
-    struct event *done_event;
-    struct event *grow_timer;
-    struct origin *origins;
-    unsigned held_count;
-    unsigned outstanding; /* work submitted and not given back */
-    unsigned alive;       /* not given up, without the rescue worker */
-    unsigned rescuers;    /* the same of rescue workers: one, but for moments and lack of memory */
-    unsigned lost;
-    bool cannot_grow; /* the last try failed, and was logged */
-
-    /* guarded by lock */
-    pthread_mutex_t lock;
-    pthread_cond_t work_available;
-    pthread_cond_t rescue_available;
-    pthread_cond_t worker_ended;
-    struct list queue;
-    struct list rescue_queue;
-    struct list done;    /* worked, for the loop to take */
-    struct list workers; /* all with a thread that runs */
-    struct list ended;   /* to be joined by the loop */
-    unsigned queue_length;
-    unsigned idle;
-    unsigned ending;  /* surplus workers that have ended and are not joined yet */
-    unsigned may_end; /* how many more are above the number that always stays */
-    bool stopping;
-};
-
 static void ignore_signal(int number)
 {
-}
-
-static void pool_wake_loop(struct pool *pool)
-{
-    uint64_t one = 1;
-    ssize_t written = write(pool->done_fd, &one, sizeof(one));
-    (void)written; /* the counter is full: the loop is woken anyway */
-}
-
-/* --- the worker's side --- */
-
-static struct timespec monotonic_after(unsigned delay_ms)
-{
-    uint64_t at_ms = clock_now_ms() + delay_ms;
-    return (struct timespec){.tv_sec = (time_t)(at_ms / 1000),
-                             .tv_nsec = (long)(at_ms % 1000) * 1000000};
-}
-
-static struct pool_work *queue_pop(struct list *queue)
-{
-    struct pool_work *work = list_first(queue, struct pool_work, in_queue);
-    if (work)
-        list_remove(&work->in_queue);
-    return work;
-}
-
-/* Waits for work; NULL tells the worker to end. Called and returns with the lock held. */
-static struct pool_work *worker_next_locked(struct pool *pool, struct worker *worker)
-{
-    if (worker->is_rescue) {
-        while (list_is_empty(&pool->rescue_queue) && !pool->stopping && !worker->must_end)
-            pthread_cond_wait(&pool->rescue_available, &pool->lock);
-        return pool->stopping || worker->must_end ? NULL : queue_pop(&pool->rescue_queue);
-    }
-
-    struct timespec until = monotonic_after(pool->options.idle_ms);
-    pool->idle++;
-    int waited = 0;
-    while (list_is_empty(&pool->queue) && !pool->stopping && !worker->must_end) {
-        if (pool->may_end == 0)
-            waited = pthread_cond_wait(&pool->work_available, &pool->lock);
-        else
-            waited = pthread_cond_timedwait(&pool->work_available, &pool->lock, &until);
-        if (waited == ETIMEDOUT && pool->may_end > 0 && list_is_empty(&pool->queue)) {
-            pool->may_end--;
-            pool->ending++;
-            worker->must_end = true;
-            worker->is_surplus = true;
-        }
-    }
-    pool->idle--;
-    if (pool->stopping || worker->must_end)
-        return NULL;
-    pool->queue_length--;
-    return queue_pop(&pool->queue);
-}
-
-static void *worker_main(void *argument)
-{
-    struct worker *worker = argument;
-    struct pool *pool = worker->pool;
-    thread_set_role(THREAD_WORKER);
-
-    pthread_mutex_lock(&pool->lock);
-    worker->tid = (pid_t)syscall(SYS_gettid);
-    for (;;) {
-        struct pool_work *work = worker_next_locked(pool, worker);
-        if (!work)
-            break;
-        worker->work = work;
-        work->worker = worker;
-        pthread_mutex_unlock(&pool->lock);
-
-        work->work(work);
-
-        pthread_mutex_lock(&pool->lock);
-        worker->work = NULL;
-        work->worker = NULL;
-        bool wake = list_is_empty(&pool->done);
-        list_append(&pool->done, &work->in_queue);
-        if (wake)
-            pool_wake_loop(pool);
-    }
-    list_remove(&worker->in_workers);
-    list_append(&pool->ended, &worker->in_workers);
-    pool_wake_loop(pool);
-    pthread_cond_signal(&pool->worker_ended);
-    pthread_mutex_unlock(&pool->lock);
-    return NULL;
-}
-
-/* --- the loop's side --- */
-
-static int pool_add_worker(struct pool *pool, bool is_rescue)
-{
-    _cleanup_free_ struct worker *worker = calloc(1, sizeof(*worker));
-    if (!worker)
-        return -ENOMEM;
-    worker->pool = pool;
-    worker->is_rescue = is_rescue;
-
-    pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES);
-
-    /* A worker takes no signal but the one that interrupts it. */
-    sigset_t all, before;
-    sigfillset(&all);
-    sigdelset(&all, INTERRUPT_SIGNAL);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pthread_mutex_lock(&pool->lock);
-    int error = pthread_create(&worker->thread, &attributes, worker_main, worker);
-    if (!error) {
-        list_append(&pool->workers, &worker->in_workers);
-        worker = NULL;
-    }
-    pthread_mutex_unlock(&pool->lock);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return -error;
 }
 
 static void pool_update_may_end(struct pool *pool)
@@ -230,7 +44,7 @@ static unsigned pool_room(const struct pool *pool)
 static void pool_grow(struct pool *pool, unsigned wanted)
 {
     for (; wanted > 0 && pool_room(pool) > 0; wanted--) {
-        int error = pool_add_worker(pool, false);
+        int error = pool_worker_start(pool, false);
         if (error && !pool->cannot_grow)
             log_warning("no further worker could be started: %s", strerror(-error));
         pool->cannot_grow = error != 0;
@@ -258,7 +72,7 @@ static void pool_keep_up(struct pool *pool)
     unsigned always = pool->options.workers;
     pool_grow(pool, pool->alive < always ? always - pool->alive : 0);
     if (pool->rescuers == 0 && pool->lost <= pool->options.lost_max &&
-        pool_add_worker(pool, true) == 0)
+        pool_worker_start(pool, true) == 0)
         pool->rescuers++;
     pool_arm_grow_timer(pool);
 }
@@ -582,7 +396,7 @@ int pool_new(struct event_base *base, const struct pool_options *options, struct
     struct sigaction action = {.sa_handler = ignore_signal};
     sigaction(INTERRUPT_SIGNAL, &action, NULL);
 
-    int error = event_add(pool->done_event, NULL) < 0 ? -ENOMEM : pool_add_worker(pool, true);
+    int error = event_add(pool->done_event, NULL) < 0 ? -ENOMEM : pool_worker_start(pool, true);
     if (!error) {
         pool->rescuers++;
         pool_grow(pool, options->workers);
@@ -619,7 +433,7 @@ bool pool_free(struct pool *pool, unsigned timeout_ms)
     pthread_cond_broadcast(&pool->rescue_available);
     while (!list_is_empty(&pool->workers) && clock_now_ms() < until_ms) {
         pool_interrupt_all_locked(pool);
-        struct timespec again = monotonic_after(INTERRUPT_EVERY_MS);
+        struct timespec again = pool_time_after(INTERRUPT_EVERY_MS);
         pthread_cond_timedwait(&pool->worker_ended, &pool->lock, &again);
     }
     bool all_ended = list_is_empty(&pool->workers);
