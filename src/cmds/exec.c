@@ -2,7 +2,7 @@
 
 /*
  * guest-exec, guest-exec-status: programs. The broker runs them and keeps their output; here a
- * request becomes a payload for it (on a worker: it may be large), and a job a reply. A status is a
+ * request becomes a payload for it (on a worker if it is large), and a job a reply. A status is a
  * look in the job table, answered on the loop unless it has much output to encode.
  */
 
@@ -22,6 +22,9 @@
 
 /* More output than this is encoded by a worker. */
 #define ENCODED_ON_LOOP_BYTES (256u * 1024)
+
+/* A larger request is packed by a worker. */
+#define PACKED_ON_LOOP_BYTES (64u * 1024)
 
 /* Of a program's path, in an error that must have room for its cause too. */
 #define SHOWN_PATH_BYTES 600
@@ -195,6 +198,27 @@ static enum call_next exec_finish(struct call *call)
     return CALL_PENDING;
 }
 
+static bool is_small(const struct exec_args *args)
+{
+    size_t length = args->path.length + args->input_data.length;
+    const struct arg_list *const lists[] = {&args->arguments, &args->environment};
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+        const struct arg_text *items = lists[i]->items;
+        for (size_t j = 0; j < lists[i]->count && length <= PACKED_ON_LOOP_BYTES; j++)
+            length += items[j].length + 1;
+    }
+    return length <= PACKED_ON_LOOP_BYTES;
+}
+
+/* A small request needs no worker: it is quicker so, and works while all of them are stuck. */
+static enum call_next exec_prepare(struct call *call)
+{
+    if (!is_small(call_args(call)))
+        return CALL_CONTINUE;
+    enum call_next next = exec_run(call);
+    return next == CALL_CONTINUE ? exec_finish(call) : next;
+}
+
 static void exec_release(struct call *call)
 {
     struct exec_state *state = call_state(call);
@@ -305,6 +329,7 @@ static const struct command rows[] = {
         .summary = "Run a program in the guest",
         .args = exec_specs,
         .args_size = sizeof(struct exec_args),
+        .prepare = exec_prepare,
         .run = exec_run,
         .finish = exec_finish,
         .release = exec_release,

@@ -591,6 +591,16 @@ def test_an_exec_that_hangs(start_agent, dead_mount):
 
 
 @pytest.mark.bellhop_only("slow-commands-block-everything")
+def test_programs_need_no_worker(start_agent):
+    """With every worker stuck that it may have, a host can still look, and act, by a program."""
+    agent = start_agent(settings={"pool.workers": 1, "pool.workers-max": 1})
+    with agent.connect() as first, agent.connect() as channel:
+        stuck = SlowOpen(agent).post(first)
+        assert run_shell(channel, "echo alive").out == b"alive\n"
+        stuck.finish()
+
+
+@pytest.mark.bellhop_only("slow-commands-block-everything")
 def test_a_start_that_comes_too_late_leaves_no_result(start_agent, tmp_path):
     """The program runs, but nobody knows its pid: its result goes when it ends."""
     agent = start_agent(settings={"deadline.guest-exec": 1, "exec.kept": 1})
