@@ -24,6 +24,7 @@
 #include "options.h"
 #include "pidfile.h"
 #include "security/gate.h"
+#include "service.h"
 
 /* How long the log may take to write its last lines. */
 enum { LOG_STOP_MS = 1000 };
@@ -145,7 +146,9 @@ static int run_agent(const struct config *config, struct broker_process *broker,
         return fail("the agent could not be started", reason, error);
     }
     log_info("bellhopd %s is ready", BELLHOP_VERSION);
+    service_ready();
     error = agent_run(agent);
+    service_stopping();
     *ret_is_cut_short = !agent_free(agent);
     if (!*ret_is_cut_short)
         gate_free(gate);
@@ -168,12 +171,12 @@ static int serve(const struct config *config)
     bool is_cut_short = false;
     _cleanup_(broker_process_deinit) struct broker_process broker = BROKER_PROCESS_INIT;
 
-    if (config->daemon)
-        return fail("daemon", "running in the background is not supported yet", -EOPNOTSUPP);
-
+    int error = config->daemon ? service_daemonize() : 0;
+    if (error)
+        return fail("running in the background", NULL, error);
     struct broker_options broker_options = {.state_directory = config->statedir,
                                             .settings = &config->settings};
-    int error = broker_start(&broker_options, &broker);
+    error = broker_start(&broker_options, &broker);
     if (error)
         return fail("the broker could not be started", NULL, error);
     error = open_log(config);
@@ -184,7 +187,7 @@ static int serve(const struct config *config)
                     config->statedir, strerror(-broker.listener_error));
     for (size_t i = 0; i < config->warnings.count; i++)
         log_warning("%s", config->warnings.items[i]);
-    if (config->has_pidfile) {
+    if (config->has_pidfile || config->daemon) {
         error = pidfile_create(config->pidfile, &pidfile, &reason);
         if (error)
             return fail(config->pidfile, reason, error);

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""How whoever starts the agent learns that it is ready: the shell by -d, systemd by its socket."""
+
+import os
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from agent import seconds, wait_until
+
+READY = [b"READY=1", b"STOPPING=1"]
+
+
+def arguments(agent, directory):
+    """A second agent's command line, with everything in `directory`."""
+    return [agent.binary, "-m", "unix-listen", "-p", str(directory / "socket"), "-t",
+            str(directory / "state"), "-f", str(directory / "pid"), "-l", str(directory / "log")]
+
+
+@pytest.fixture
+def directory(tmp_path):
+    (tmp_path / "state").mkdir()
+    return tmp_path
+
+
+def environment(**more):
+    return dict(os.environ, QGA_CONF="", BELLHOP_CONF="", **more)
+
+
+@pytest.mark.bellhop_only("daemon-waits-until-ready")
+def test_daemon(agent, directory):
+    started = subprocess.run(arguments(agent, directory) + ["-d"], capture_output=True,
+                             timeout=seconds(20), check=False, env=environment())
+    assert started.returncode == 0, started.stderr
+    # It serves by now: that is what its parent waited for.
+    pid = int((directory / "pid").read_text())
+    try:
+        with agent.connect(path=str(directory / "socket")) as channel:
+            assert channel.cmd("guest-ping") == {}
+        assert os.getsid(pid) == pid
+        assert os.readlink("/proc/%d/cwd" % pid) == "/"
+        for number in range(3):
+            assert os.readlink("/proc/%d/fd/%d" % (pid, number)) == "/dev/null"
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not (directory / "pid").exists() and not (directory / "socket").exists(),
+               what="the daemon's end")
+
+
+@pytest.mark.bellhop_only("daemon-waits-until-ready")
+def test_daemon_that_cannot_start_says_so(agent, directory):
+    command = [a.replace(str(directory / "socket"), "/no/such/directory/socket")
+               for a in arguments(agent, directory) if a != "-l" and a != str(directory / "log")]
+    started = subprocess.run(command + ["-d"], capture_output=True, timeout=seconds(20),
+                             check=False, env=environment())
+    assert started.returncode == 1
+    assert b"/no/such/directory/socket" in started.stderr
+    assert not (directory / "pid").exists()
+
+
+@pytest.mark.bellhop_only("no-sd-notify")
+@pytest.mark.parametrize("abstract", [False, True])
+def test_readiness_for_systemd(agent, directory, abstract):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        name = "@bellhop-test-%d" % os.getpid() if abstract else str(directory / "notify")
+        manager.bind("\0" + name[1:] if abstract else name)
+        manager.settimeout(seconds(20))
+        process = subprocess.Popen(arguments(agent, directory), stderr=subprocess.DEVNULL,
+                                   env=environment(NOTIFY_SOCKET=name))
+        try:
+            assert manager.recv(100) == READY[0]
+            with agent.connect(path=str(directory / "socket")) as channel:
+                assert channel.cmd("guest-ping") == {}
+        finally:
+            process.terminate()
+        assert manager.recv(100) == READY[1]
+        assert process.wait(seconds(20)) == 0
