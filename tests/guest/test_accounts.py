@@ -48,7 +48,7 @@ def set_password(channel, username, password, crypted=False, **options):
 
 @pytest.mark.parametrize("password", [b"S3cret pw", b" : \t%n\\'\"$x ", "päß".encode()])
 def test_password(agent, shadow, password):
-    with agent.connect() as channel:
+    with agent.session() as channel:
         assert set_password(channel, "alice", password) == {"return": {}}
     hashed = hash_of(shadow(), "alice")
     assert crypt.crypt(password.decode(), hashed) == hashed
@@ -57,7 +57,7 @@ def test_password(agent, shadow, password):
 
 def test_password_with_line_breaks_in_its_base64(agent, shadow):
     """As Proxmox encodes."""
-    with agent.connect() as channel:
+    with agent.session() as channel:
         password = base64.encodebytes(b"long" * 20).decode()
         assert password.count("\n") == 2
         channel.run(
@@ -70,14 +70,14 @@ def test_password_with_line_breaks_in_its_base64(agent, shadow):
 @pytest.mark.parametrize("member", ["crypted", "cryptd"])
 def test_encrypted_password(agent, shadow, member):
     entry = b"$6$abc$0123456789abcdef"
-    with agent.connect() as channel:
+    with agent.session() as channel:
         arguments = {"username": "alice", "password": encode(entry), member: True}
         assert channel.call("guest-set-user-password", **arguments) == {"return": {}}
     assert hash_of(shadow(), "alice") == entry.decode()
 
 
 def test_account_that_does_not_exist(agent, shadow):
-    with agent.connect() as channel:
+    with agent.session() as channel:
         for name in ("nosuch", "", "-e"):
             error = set_password(channel, name, b"x")["error"]
             assert error["class"] == "GenericError"
@@ -99,7 +99,7 @@ def test_account_that_does_not_exist(agent, shadow):
     ],
 )
 def test_nothing_is_smuggled(agent, shadow, username, password, crypted, expected):
-    with agent.connect() as channel:
+    with agent.session() as channel:
         reply = set_password(channel, username, password, crypted)
         assert reply["error"]["desc"] == expected
     assert shadow() == SHADOW
@@ -107,7 +107,7 @@ def test_nothing_is_smuggled(agent, shadow, username, password, crypted, expecte
 
 def test_one_account_keeps_the_order(agent, shadow):
     """Requests with an id run side by side, but not those for one account."""
-    with agent.connect() as channel:
+    with agent.session() as channel:
         lines = [
             '{"execute": "guest-set-user-password", "id": %d, "arguments": {"username": "alice", '
             '"password": "%s", "crypted": false}}\n' % (i, encode(b"password %d" % i))
@@ -120,7 +120,7 @@ def test_one_account_keeps_the_order(agent, shadow):
 
 
 def test_the_password_is_nowhere_in_the_log(agent):
-    with agent.connect() as channel:
+    with agent.session() as channel:
         set_password(channel, "alice", b"TopSecretWord")
         set_password(channel, "nosuch", b"TopSecretWord")
     log = agent.agent_log()
@@ -131,7 +131,7 @@ def test_the_password_is_nowhere_in_the_log(agent):
 def test_without_chpasswd(agent, shadow):
     agent.shell.run("mv /usr/sbin/chpasswd /tmp/chpasswd")
     try:
-        with agent.connect() as channel:
+        with agent.session() as channel:
             assert "no chpasswd" in set_password(channel, "alice", b"x")["error"]["desc"]
     finally:
         agent.shell.run("mv /tmp/chpasswd /usr/sbin/chpasswd")

@@ -298,6 +298,17 @@ class Vm:
         """Connects to the agent's port as a host does. QEMU takes one connection at a time."""
         return Channel(self._in("agent.sock"))
 
+    @contextlib.contextmanager
+    def session(self):
+        """Connects and syncs, both seen by the guest: nothing meant for an earlier connection comes,
+        and nothing is lost to one that the guest takes for away yet."""
+        self.wait_host_connected(False)
+        self.wait_agent_idle()
+        with self.connect() as channel:
+            self.wait_host_connected(True)
+            channel.sync()
+            yield channel
+
     def plug_port(self, name=PORT_NAME):
         self.qmp.run(
             "device_add",
