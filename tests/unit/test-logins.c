@@ -30,13 +30,19 @@ struct record {
     uint32_t seconds, microseconds;
 };
 
+/* A name of 32 characters is not terminated. */
+static void put_name(char *at, const char *name)
+{
+    memcpy(at, name, strnlen(name, 32));
+}
+
 /* Appends it as glibc on x86 has it: 384 bytes, times of 32 bits. */
 static size_t put_small(char *at, const struct record *record)
 {
     memset(at, 0, 384);
     memcpy(at, &record->type, 2);
     memcpy(at + 8, "pts/0", 5);
-    strncpy(at + 44, record->user, 32);
+    put_name(at + 44, record->user);
     memcpy(at + 340, &record->seconds, 4);
     memcpy(at + 344, &record->microseconds, 4);
     return 384;
