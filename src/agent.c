@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/settings.h"
@@ -31,6 +32,9 @@ enum { WORKER_IDLE_MS = 10 * 1000 };
 
 /* How long brokers of earlier agents may take to tell what they have. */
 enum { ADOPT_MS = 2000 };
+
+/* How long hosts may take to read the last replies before the guest goes down. */
+enum { FLUSH_MS = 500 };
 
 /* How long a worker may take to come back when the agent ends. */
 enum { WORKER_STOP_MS = 1000 };
@@ -176,6 +180,18 @@ static void agent_close_channel(struct agent_channel *channel)
 
 /* --- the agent --- */
 
+/* All wait for the slowest host, but a host that does not read holds nobody up twice as long. */
+static void agent_flush(void *context)
+{
+    struct agent *agent = context;
+    uint64_t until_ms = clock_now_ms() + FLUSH_MS;
+    for (size_t i = 0; i < agent->channel_count; i++) {
+        struct connection *connection;
+        list_for_each (connection, &agent->channels[i].connections, struct connection, in_channel)
+            channel_drain(connection->channel, until_ms);
+    }
+}
+
 static void on_signal(evutil_socket_t number, short events, void *argument)
 {
     struct agent *agent = argument;
@@ -256,6 +272,8 @@ int agent_new(const struct agent_options *options, struct agent **ret_agent, cha
         return -ENOMEM;
     agent->settings = options->settings;
     agent->services.settings = options->settings;
+    agent->services.flush = agent_flush;
+    agent->services.flush_context = agent;
     agent->base = event_base_new();
     agent->channels = calloc(options->channel_count, sizeof(*agent->channels));
     int error = agent->base && agent->channels ? agent_catch_signals(agent) : -ENOMEM;

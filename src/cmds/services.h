@@ -24,6 +24,11 @@ struct services {
     struct job_table *jobs;          /* loop only */
     struct file_table *files;        /* loop only */
     struct dispatcher *dispatcher;   /* loop only */
+
+    /* Has what was answered so far written to the hosts and waits for them to take it, though not for
+     * long: before the guest goes down. Loop only. */
+    void (*flush)(void *context);
+    void *flush_context;
 };
 
 /* Calls `each` for every command in the table's order. ON_LOOP. */

@@ -365,3 +365,21 @@ void channel_flush(struct channel *channel)
         log_debug("channel %s: the last replies could not be written",
                   channel->options.endpoint->name);
 }
+
+void channel_drain(struct channel *channel, uint64_t until_ms)
+{
+    struct iovec piece;
+    channel_flush(channel);
+    while (!channel->has_ended && session_output(channel->session, &piece, 1) > 0) {
+        uint64_t now_ms = clock_now_ms();
+        struct pollfd writable = {.fd = channel->fd, .events = POLLOUT};
+        if (now_ms >= until_ms || poll(&writable, 1, (int)(until_ms - now_ms)) < 0 ||
+            !(writable.revents & POLLOUT)) {
+            log_warning("channel %s: the host does not take the last replies",
+                        channel->options.endpoint->name);
+            return;
+        }
+        if (channel_write(channel) < 0)
+            return; /* met again, and dealt with, when the loop goes on */
+    }
+}

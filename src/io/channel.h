@@ -14,6 +14,7 @@
  */
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/cleanup.h"
 #include "base/thread.h"
@@ -50,5 +51,11 @@ struct channel *channel_free(struct channel *channel);
 
 /* Writes what can be written without waiting: before the agent exits. */
 void channel_flush(struct channel *channel);
+
+/*
+ * The same, and waits for the peer to take it, until then (CLOCK_MONOTONIC, ms) at most. For when the
+ * guest is about to stop: nothing else is served meanwhile.
+ */
+void channel_drain(struct channel *channel, uint64_t until_ms);
 
 #endif

@@ -39,3 +39,27 @@ def test_password(shared, arguments, expected):
 @pytest.mark.bellhop_only("smuggled-password")
 def test_password_where_the_classic_agent_differs(shared, arguments, expected):
     assert refusal(shared, PASSWORD, arguments) == expected
+
+
+@pytest.mark.parametrize("time", [-1, -5])
+def test_time(shared, time):
+    assert refusal(shared, "guest-set-time", {"time": time}) == (
+        "Failed to set time to guest: Invalid argument")
+
+
+@pytest.mark.parametrize("mode", ["bad", "", "HALT", "powerdown "])
+def test_shutdown(shared, mode):
+    assert refusal(shared, "guest-shutdown", {"mode": mode}) == (
+        "mode is invalid (valid values are: halt|powerdown|reboot")
+
+
+@pytest.mark.parametrize("command, arguments, expected", [
+    ("guest-set-time", {"time": "1"}, "Invalid parameter type for 'time', expected: integer"),
+    ("guest-set-time", {"tme": 1}, "Parameter 'tme' is unexpected"),
+    ("guest-shutdown", {"mode": 1}, "Invalid parameter type for 'mode', expected: string"),
+    ("guest-suspend-ram", {"mode": "x"}, "Parameter 'mode' is unexpected"),
+    ("guest-suspend-disk", {"mode": "x"}, "Parameter 'mode' is unexpected"),
+    ("guest-suspend-hybrid", {"mode": "x"}, "Parameter 'mode' is unexpected"),
+], ids=str)
+def test_arguments(shared, command, arguments, expected):
+    assert refusal(shared, command, arguments) == expected
