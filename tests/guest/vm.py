@@ -303,7 +303,6 @@ class Vm:
         """Connects and syncs, both seen by the guest: nothing meant for an earlier connection comes,
         and nothing is lost to one that the guest takes for away yet."""
         self.wait_host_connected(False)
-        self.wait_agent_idle()
         with self.connect() as channel:
             self.wait_host_connected(True)
             channel.sync()
