@@ -238,7 +238,7 @@ static int agent_start_engine(struct agent *agent, const struct agent_options *o
         .workers = (unsigned)settings->workers,
         .workers_max = (unsigned)settings->workers_max,
         .lost_max = (unsigned)settings->workers_lost_max,
-        .origins = (unsigned)options->channel_count,
+        .origins = (unsigned)options->channel_count + 1,
         .idle_ms = WORKER_IDLE_MS,
     };
     int error = pool_new(agent->base, &pool, &agent->pool);
@@ -259,6 +259,7 @@ static int agent_start_engine(struct agent *agent, const struct agent_options *o
         .pool = agent->pool,
         .scheduler = agent->scheduler,
         .gate = options->gate,
+        .own_origin = (unsigned)options->channel_count,
     };
     return dispatcher_new(&dispatcher, &agent->services.dispatcher);
 }

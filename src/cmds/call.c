@@ -17,7 +17,9 @@ void *call_args(struct call *call)
 
 struct json_writer *call_reply(struct call *call)
 {
-    if (call->reply.length == 0)
+    if (call->reply.length == 0 && call->command->flags & CMD_DELIMITED)
+        buffer_append_char(&call->reply, '\xff');
+    if (call->reply.length <= 1)
         buffer_append_text(&call->reply, "{\"return\": ");
     return &call->writer;
 }
@@ -65,8 +67,7 @@ void call_step(struct call *call, const char *format, ...)
     va_copy(again, arguments);
     int length = vsnprintf(NULL, 0, format, again);
     va_end(again);
-    struct call_step_text *step =
-        length < 0 ? NULL : malloc(sizeof(*step) + (size_t)length + 1);
+    struct call_step_text *step = length < 0 ? NULL : malloc(sizeof(*step) + (size_t)length + 1);
     if (step) {
         vsnprintf(step->text, (size_t)length + 1, format, arguments);
         step->previous = atomic_load(&call->step);
@@ -121,16 +122,20 @@ static bool call_has_secret(const struct call *call)
     return !call->command || args_have_secret(call->command->args);
 }
 
+void call_drop_arguments(struct call *call)
+{
+    if (call->args)
+        args_deinit(call->command->args, call->args);
+    free(take_ptr(&call->args));
+    json_document_free(take_ptr(&call->document), call_has_secret(call));
+    free(take_ptr(&call->text));
+}
+
 struct call *call_free(struct call *call)
 {
     if (!call)
         return NULL;
-    if (call->args) {
-        args_deinit(call->command->args, call->args);
-        free(call->args);
-    }
-    json_document_free(call->document, call_has_secret(call));
-    free(call->text);
+    call_drop_arguments(call);
     buffer_deinit(&call->id);
     buffer_deinit(&call->reply);
     struct call_step_text *step = atomic_load(&call->step);
@@ -239,8 +244,10 @@ static void compose_end(const struct call *call, struct buffer *line)
         buffer_append(line, call->id.data, call->id.length);
     }
     buffer_append_text(line, "}\n");
-    if (line->failed || call->id.failed)
+    if (line->failed || call->id.failed) {
         buffer_deinit(line);
+        line->failed = true;
+    }
 }
 
 struct buffer call_compose_error(const struct call *call, const struct wire_error *error)
@@ -267,7 +274,7 @@ struct buffer call_compose(struct call *call)
     if (line.length == 0)
         buffer_append_text(&line, "{\"return\": {}");
     compose_end(call, &line);
-    if (line.length == 0) {
+    if (line.failed) {
         wire_error_set(&call->error, WIRE_GENERIC_ERROR, "Out of memory for the reply");
         return call_compose_error(call, &call->error);
     }

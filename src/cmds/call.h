@@ -73,7 +73,13 @@ struct call *call_free(struct call *call);
  */
 void call_decode(struct call *call, const struct json_limits *limits);
 
-/* The reply's line, from what was written or the error. Empty if memory ran out. */
+/* What only carrying it out needed: its arguments and what they stand in. What is echoed stays. */
+void call_drop_arguments(struct call *call);
+
+/*
+ * The reply's line, from what was written or the error; an error is set if the reply did not fit
+ * into memory. Marked as failed if that did not, either.
+ */
 struct buffer call_compose(struct call *call);
 
 /* The line of an error reply, from an error and the call's id: touches nothing a worker may have. */

@@ -34,27 +34,28 @@ static struct call *call_of_task(struct task *task)
 
 /* --- answering --- */
 
-static void call_answer(struct call *call, struct buffer line)
+/* The reply does not hold what somebody waits to be told of. */
+static void call_tell_dropped(struct call *call)
 {
+    if (call->told)
+        call->told(call->services, DELIVERY_DROPPED, call->told_token);
+    call->told = NULL;
+}
+
+static void call_answer(struct call *call)
+{
+    bool had_succeeded = !call->error.is_set;
+    struct reply reply = {.line = call_compose(call)};
     bool succeeded = !call->error.is_set;
-    struct reply reply = {
-        .line = line,
-        .told = call->told,
-        .context = call->services,
-        .token = call->told_token,
-    };
+    if (had_succeeded && !succeeded)
+        call_tell_dropped(call);
+    reply.told = call->told;
+    reply.context = call->services;
+    reply.token = call->told_token;
+    reply.is_delimited = succeeded && (call->command->flags & CMD_DELIMITED);
     if (succeeded && (call->command->flags & CMD_NO_SUCCESS_REPLY))
         buffer_deinit(&reply.line);
-    if (succeeded && (call->command->flags & CMD_DELIMITED)) {
-        struct buffer delimited = BUFFER_INIT;
-        buffer_append_char(&delimited, '\xff');
-        buffer_append(&delimited, reply.line.data, reply.line.length);
-        buffer_deinit(&reply.line);
-        reply.line = delimited;
-        reply.is_delimited = true;
-    }
-    struct request *request = take_ptr(&call->request);
-    request_answer_take(request, &reply);
+    request_answer_take(take_ptr(&call->request), &reply);
 }
 
 static unsigned long long deadline_s(const struct call *call)
@@ -77,12 +78,11 @@ static void call_answer_overdue(struct call *call)
                    "is unknown",
                    call->command->name, deadline_s(call), step ? " (" : "", step ? step : "",
                    step ? ")" : "");
+    /* What the call says when it comes back goes to nobody, and so will never be written. Told
+     * before it is answered: that may bring it back, and then it is gone. */
+    call_tell_dropped(call);
     struct reply reply = {.line = call_compose_error(call, &error)};
-    struct request *request = take_ptr(&call->request);
-    request_answer_take(request, &reply);
-    /* What the call says when it comes back goes to nobody, and so will never be written. */
-    if (call->told)
-        call->told(call->services, DELIVERY_DROPPED, call->told_token);
+    request_answer_take(take_ptr(&call->request), &reply);
 }
 
 static void on_ended(struct task *task, enum task_outcome outcome)
@@ -117,7 +117,7 @@ static void on_ended(struct task *task, enum task_outcome outcome)
                        task_lane_blocker(task), call->command->lane);
         break;
     }
-    call_answer(call, call_compose(call));
+    call_answer(call);
 }
 
 /* --- through the hooks --- */
@@ -142,10 +142,31 @@ static enum task_next call_finish(struct call *call)
     return next == CALL_PENDING ? TASK_PENDING : TASK_FINISHED;
 }
 
+static bool is_frozen(const struct dispatcher *dispatcher)
+{
+    return dispatcher->options.is_frozen &&
+           dispatcher->options.is_frozen(dispatcher->options.context);
+}
+
+/* Sets the error of a call that may not begin now, also in place of another one. */
+static void check_begin(struct call *call)
+{
+    const struct command *command = call->command;
+    if (!command || command->flags & CMD_ALLOWED_WHEN_FROZEN || !is_frozen(call->dispatcher))
+        return;
+    call->error = (struct wire_error){0};
+    wire_error_set(&call->error, WIRE_COMMAND_NOT_FOUND,
+                   "Command %s has been disabled: the agent is in frozen state", command->name);
+}
+
+/* Its lane may have kept it waiting since its turn, so what may begin is asked here. */
 static enum task_next on_start(struct task *task)
 {
     struct call *call = call_of_task(task);
     const struct command *command = call->command;
+    check_begin(call);
+    if (call->error.is_set)
+        return TASK_FINISHED;
     log_call(call);
     enum call_next next = CALL_CONTINUE;
     if (command->prepare)
@@ -171,12 +192,26 @@ static enum task_next on_worked(struct task *task)
     return call->next == CALL_CONTINUE ? call_finish(call) : TASK_FINISHED;
 }
 
+static void free_call(void *call)
+{
+    call_free(call);
+}
+
+/* Wiping and unmapping many megabytes takes longer than others may be kept waiting. */
+static void call_discard(struct call *call)
+{
+    if (call->text_length > DECODE_ON_LOOP_BYTES)
+        services_run_detached(call->services, free_call, call);
+    else
+        call_free(call);
+}
+
 static void on_released(struct task *task)
 {
     struct call *call = call_of_task(task);
     if (call->command->release)
         call->command->release(call);
-    call_free(call);
+    call_discard(call);
 }
 
 static const struct task_ops call_task_ops = {
@@ -240,7 +275,8 @@ static void on_arrived(void *context, struct request *request, char *text, size_
     }
     call->decoding.work = decode_on_worker;
     call->decoding.worked = decoded;
-    call->decoding.origin = request_endpoint(request)->number;
+    /* Not the channel's: what it has that hangs must not keep it from understanding more. */
+    call->decoding.origin = dispatcher->options.own_origin;
     pool_submit(dispatcher->options.pool, &call->decoding);
 }
 
@@ -250,9 +286,12 @@ static void on_faulted(void *context, struct request *request, enum request_faul
     struct call *call = request_call(context, request);
     if (!call)
         return;
-    /* A refusal is more to the point than what else may be wrong with the request. */
-    if (fault == FAULT_REFUSED)
+    /* A refusal is more to the point than what else may be wrong with the request. It may wait
+     * long for its turn, and it needs no memory for that. */
+    if (fault == FAULT_REFUSED) {
         call->error = (struct wire_error){0};
+        call_drop_arguments(call);
+    }
     wire_error_set(&call->error, WIRE_GENERIC_ERROR, "%s", reason);
 }
 
@@ -295,40 +334,15 @@ static void on_admitted(void *context, struct request *request)
                        call->command->name);
 }
 
-static bool is_frozen(const struct dispatcher *dispatcher)
-{
-    return dispatcher->options.is_frozen &&
-           dispatcher->options.is_frozen(dispatcher->options.context);
-}
-
-/* Sets the error of a call that may not begin now. */
-static void check_begin(const struct dispatcher *dispatcher, struct call *call)
-{
-    const struct command *command = call->command;
-    if (!command)
-        return;
-    if (!(command->flags & CMD_ALLOWED_WHEN_FROZEN) && is_frozen(dispatcher)) {
-        call->error = (struct wire_error){0};
-        wire_error_set(&call->error, WIRE_COMMAND_NOT_FOUND,
-                       "Command %s has been disabled: the agent is in frozen state",
-                       command->name);
-    }
-}
-
 static void on_turn(void *context, struct request *request)
 {
-    struct dispatcher *dispatcher = context;
     struct call *call = request_data(request);
     if (!call) {
-        request_answer_take(request, &(struct reply){.line = BUFFER_INIT});
-        return;
-    }
-    check_begin(dispatcher, call);
-    if (call->error.is_set && call->is_submitted) {
-        task_cancel(&call->task);
-    } else if (call->error.is_set) {
-        call_answer(call, call_compose(call));
-        call_free(call);
+        request_answer_take(request, &(struct reply){.line = {.failed = true}});
+    } else if (!call->is_submitted) {
+        check_begin(call);
+        call_answer(call);
+        call_discard(call);
     } else if (call->is_given_up && (call->command->flags & CMD_EXPIRES)) {
         task_cancel(&call->task);
     } else {
@@ -374,37 +388,90 @@ void services_for_each_command(struct services *services,
         each(command_at(i), services->dispatcher->is_enabled[i], context);
 }
 
-struct detached_work {
-    struct pool_work work;
+/* A task, so that it is given up like any other when it hangs. */
+struct detached {
+    struct task task;
+    struct dispatcher *dispatcher;
     void (*function)(void *argument);
     void *argument;
+    bool has_run;
 };
 
-static void detached_run(struct pool_work *work)
+enum { DETACHED_DEADLINE_MS = 60 * 1000 };
+
+static void detached_submit(struct detached *detached);
+
+static struct detached *detached_of_task(struct task *task)
 {
-    struct detached_work *detached = list_entry(work, struct detached_work, work);
+    return list_entry(task, struct detached, task);
+}
+
+static enum task_next detached_start(struct task *task)
+{
+    return TASK_TO_WORKER;
+}
+
+static void detached_work(struct task *task)
+{
+    struct detached *detached = detached_of_task(task);
+    detached->has_run = true;
     detached->function(detached->argument);
 }
 
-static void detached_done(struct pool_work *work)
+static enum task_next detached_worked(struct task *task)
 {
-    free(list_entry(work, struct detached_work, work));
+    return TASK_FINISHED;
+}
+
+static void detached_ended(struct task *task, enum task_outcome outcome)
+{
+}
+
+/* One that no worker began in time is not to be forgotten. */
+static void detached_released(struct task *task)
+{
+    struct detached *detached = detached_of_task(task);
+    if (detached->has_run)
+        free(detached);
+    else
+        detached_submit(detached);
+}
+
+static const struct task_ops detached_ops = {
+    .start = detached_start,
+    .work = detached_work,
+    .worked = detached_worked,
+    .ended = detached_ended,
+    .released = detached_released,
+};
+
+static void detached_submit(struct detached *detached)
+{
+    const struct dispatcher_options *options = &detached->dispatcher->options;
+    detached->task = (struct task){
+        .ops = &detached_ops,
+        .name = "what is left of an earlier call",
+        .deadline_ms = DETACHED_DEADLINE_MS,
+        .origin = options->own_origin,
+    };
+    int error = task_submit(options->scheduler, &detached->task, NULL);
+    (void)error; /* without a lane there is nothing to allocate */
+    task_permit(&detached->task);
 }
 
 void services_run_detached(struct services *services, void (*function)(void *argument),
                            void *argument)
 {
     assert_on_loop();
-    struct detached_work *detached = calloc(1, sizeof(*detached));
+    struct detached *detached = calloc(1, sizeof(*detached));
     if (!detached) {
         function(argument);
         return;
     }
+    detached->dispatcher = services->dispatcher;
     detached->function = function;
     detached->argument = argument;
-    detached->work.work = detached_run;
-    detached->work.worked = detached_done;
-    pool_submit(services->dispatcher->options.pool, &detached->work);
+    detached_submit(detached);
 }
 
 /* --- its life --- */

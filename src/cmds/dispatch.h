@@ -26,6 +26,7 @@ struct dispatcher_options {
     struct pool *pool;
     struct scheduler *scheduler;
     const struct gate *gate;
+    unsigned own_origin; /* in the pool, of work that no channel is to pay for */
     bool (*is_frozen)(void *context); /* ON_LOOP; NULL: never */
     void *context;
 };

@@ -458,7 +458,7 @@ void request_answer_take(struct request *request, struct reply *reply)
     request_leave(request);
     if (request->is_refused)
         session->refused_bytes -= REFUSAL_BYTES;
-    if (session && reply->line.length > 0) {
+    if (session && !is_lost && reply->line.length > 0) {
         is_lost = outbox_add_take(&session->outbox, reply, request->arrived_ms) < 0;
     } else {
         buffer_deinit(&reply->line);
