@@ -341,6 +341,14 @@ def test_port_vanishes_within_a_reply(vm):
     vm.wait_agent()
 
 
+def test_port_vanishes_without_retry(vm):
+    """Nothing is left to serve: the service manager is told so by the exit status."""
+    vm.start_agent()
+    vm.unplug_port()
+    assert vm.wait_agent_exit() != 0
+    assert f"{PORT_PATH} is gone" in vm.agent_log()
+
+
 def test_busy_port(vm):
     vm.start_agent()
     vm.shell.run("mkdir -p /run/other")
