@@ -17,6 +17,7 @@
 #include "cmds/file-table.h"
 #include "cmds/services.h"
 #include "handle-numbers.h"
+#include "hot-plug.h"
 #include "io/channel.h"
 #include "io/session.h"
 #include "jobs/broker-client.h"
@@ -60,6 +61,7 @@ struct agent {
     struct pool *pool;
     struct scheduler *scheduler;
     struct services services;
+    struct hot_plug *hot_plug;
     struct agent_channel *channels;
     size_t channel_count;
     int failure; /* why the loop was left, -errno; 0: it was told to */
@@ -263,6 +265,14 @@ static int agent_start_engine(struct agent *agent, const struct agent_options *o
     };
     return dispatcher_new(&dispatcher, &agent->services.dispatcher);
 }
+/* An agent that cannot hear of hardware is still an agent. */
+static void agent_start_hot_plug(struct agent *agent)
+{
+    int error = hot_plug_new(agent->base, &agent->services, &agent->hot_plug);
+    if (error)
+        log_warning("what is plugged in will not be brought online: %s", strerror(-error));
+}
+
 
 int agent_new(const struct agent_options *options, struct agent **ret_agent, char **ret_reason)
 {
@@ -290,6 +300,7 @@ int agent_new(const struct agent_options *options, struct agent **ret_agent, cha
     if (error) {
         agent_free(agent);
         return error;
+    agent_start_hot_plug(agent);
     }
     *ret_agent = agent;
     return 0;
@@ -307,6 +318,7 @@ bool agent_free(struct agent *agent)
     if (!agent)
         return true;
     for (size_t i = 0; i < agent->channel_count; i++)
+    agent->hot_plug = hot_plug_free(agent->hot_plug);
         agent_close_channel(&agent->channels[i]);
     /* What is cut short keeps its memory: nobody is left who could carry it through its end. */
     bool is_idle = !agent->scheduler || scheduler_is_idle(agent->scheduler);

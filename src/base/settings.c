@@ -63,6 +63,11 @@ static const struct setting rows[] = {
     ROW("exec", "retention", exec_retention_s, SETTING_SECONDS, 3600, 1, 365 * DAY,
         "how long such a result is kept"),
 
+    ROW("hotplug", "processors", hotplug_processors, SETTING_BOOL, 0, 0, 1,
+        "bring processors online that are plugged in"),
+    ROW("hotplug", "memory", hotplug_memory, SETTING_BOOL, 0, 0, 1,
+        "bring memory online that is plugged in"),
+
     ROW("deadline", "default", deadline_default_s, SETTING_SECONDS, 60, 0, 365 * DAY,
         "how long a command may take, where nothing else is said; 0 is for ever"),
 };
@@ -139,10 +144,21 @@ static bool parse_unit(const char **text, uint64_t *value)
     return !__builtin_mul_overflow(*value, UINT64_C(1) << 10 * (unit - units + 1), value);
 }
 
+/* Spelled as in the classic agent's file. */
+static bool parse_bool(const char *text, uint64_t *ret_value)
+{
+    bool is_true = strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
+
+    *ret_value = is_true;
+    return is_true || strcmp(text, "false") == 0 || strcmp(text, "0") == 0;
+}
+
 static bool parse_value(const struct setting *setting, const char *text, uint64_t *ret_value)
 {
     uint64_t value = 0;
 
+    if (setting->kind == SETTING_BOOL)
+        return parse_bool(text, ret_value);
     if (!parse_digits(&text, setting->kind == SETTING_OCTAL ? 8 : 10, &value))
         return false;
     if (setting->kind == SETTING_BYTES && !parse_unit(&text, &value))
@@ -155,7 +171,9 @@ static bool parse_value(const struct setting *setting, const char *text, uint64_
 
 void setting_format(const struct setting *setting, uint64_t value, struct buffer *out)
 {
-    if (setting->kind == SETTING_OCTAL)
+    if (setting->kind == SETTING_BOOL)
+        buffer_append_text(out, value ? "true" : "false");
+    else if (setting->kind == SETTING_OCTAL)
         buffer_append_format(out, "%04" PRIo64, value);
     else if (setting->kind != SETTING_BYTES || value == 0 || value % KIB != 0)
         buffer_append_format(out, "%" PRIu64, value);
@@ -206,14 +224,18 @@ static int fail_value(const struct setting *setting, const char *key, const char
         [SETTING_BYTES] = "a number of bytes (K, M or G may follow it)",
         [SETTING_OCTAL] = "an octal number",
         [SETTING_SECONDS] = "a number of seconds",
+        [SETTING_BOOL] = "true or false",
     };
     _cleanup_buffer_ struct buffer message = BUFFER_INIT;
 
-    buffer_append_format(&message, "'%s' does not fit '%s' in [%s]: expected %s from ", value, key,
+    buffer_append_format(&message, "'%s' does not fit '%s' in [%s]: expected %s", value, key,
                          setting->group, expected[setting->kind]);
-    setting_format(setting, setting->min, &message);
-    buffer_append_text(&message, " to ");
-    setting_format(setting, setting->max, &message);
+    if (setting->kind != SETTING_BOOL) {
+        buffer_append_text(&message, " from ");
+        setting_format(setting, setting->min, &message);
+        buffer_append_text(&message, " to ");
+        setting_format(setting, setting->max, &message);
+    }
     return give_reason(&message, -EINVAL, ret_reason);
 }
 

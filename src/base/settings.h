@@ -42,6 +42,10 @@ struct settings {
     uint64_t exec_kept;         /* kept: finished programs whose result was not seen, 1024 */
     uint64_t exec_retention_s;  /* retention: seconds that such a result is kept, 3600 */
 
+    /* [hotplug] */
+    uint64_t hotplug_processors; /* processors: bring those online that are plugged in, false */
+    uint64_t hotplug_memory;     /* memory: the same of memory, false */
+
     /* [deadline]: seconds, 0 is never; `default`, and any command's name */
     uint64_t deadline_default_s;        /* 60 */
     struct deadline_setting *deadlines; /* array of `deadline_count` */
@@ -76,7 +80,7 @@ int settings_check(const struct settings *settings, char **ret_reason) MUST_CHEC
 
 /* --- the rows --- */
 
-enum setting_kind { SETTING_COUNT, SETTING_BYTES, SETTING_OCTAL, SETTING_SECONDS };
+enum setting_kind { SETTING_COUNT, SETTING_BYTES, SETTING_OCTAL, SETTING_SECONDS, SETTING_BOOL };
 
 struct setting {
     const char *group;
@@ -95,7 +99,7 @@ const struct setting *settings_rows(size_t *ret_count);
 
 uint64_t settings_value(const struct settings *settings, const struct setting *setting);
 
-/* Appends a value as it would be written in the file: "64M", "0022", "60". */
+/* Appends a value as it would be written in the file: "64M", "0022", "60", "true". */
 struct buffer;
 void setting_format(const struct setting *setting, uint64_t value, struct buffer *out);
 

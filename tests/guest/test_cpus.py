@@ -5,8 +5,10 @@ import struct
 
 import pytest
 
-from vm import VmOptions
+from host import wait_until
+from vm import PORT_PATH, VmOptions
 
+SERVES_PORT = ("-v", "-m", "virtio-serial", "-p", PORT_PATH)
 CPUS = "/sys/devices/system/cpu"
 MEMORY = "/sys/devices/system/memory"
 UTMP_RECORD = "<hxxi32s4s32s256shhiii16s20x"  # glibc's on x86
@@ -212,3 +214,58 @@ def test_users_of_utmp(any_agent):
         {"user": "alice", "login-time": 1700000000.123456},
         {"user": "root", "login-time": 1700000100.5},
     ]
+
+
+# Hot plug
+
+
+def plug_processor(vm):
+    place = {"socket_id": 0, "core_id": 1, "thread_id": 0}
+    vm.qmp.run("device_add", driver="max-x86_64-cpu", id="cpu1", **place)
+
+
+def plug_memory(vm):
+    vm.qmp.run("object-add", qom_type="memory-backend-ram", id="more", size=128 << 20)
+    vm.qmp.run("device_add", driver="pc-dimm", id="dimm2", memdev="more")
+
+
+def plug_all(vm):
+    """Returns the number of the memory block when all is there."""
+    before = set(block_states(vm))
+    plug_memory(vm)
+    wait_until(lambda: set(block_states(vm)) != before, "the kernel sees the memory")
+    plug_processor(vm)
+    present = f"ls -d {CPUS}/cpu1"
+    wait_until(lambda: vm.shell.run(present, check=False)[0] == 0, "the kernel sees the processor")
+    return (set(block_states(vm)) - before).pop()
+
+
+HOT_PLUG = {"memory_module": True, "qemu_arguments": ("-smp", "1,maxcpus=2,cores=2")}
+
+
+def test_what_is_plugged_in_is_brought_online(fresh_vm):
+    vm = fresh_vm(**HOT_PLUG)
+    module = max(block_states(vm))
+    wanted = ("--set", "hotplug.processors=true", "--set", "hotplug.memory=true")
+    vm.start_agent(*SERVES_PORT, *wanted)
+    block = plug_all(vm)
+    wait_until(lambda: online_processors(vm) == "0-1", "the processor is online")
+    wait_until(lambda: block_states(vm)[block] == "online", "the memory is online")
+    # what was there before is left as it was
+    assert block_states(vm)[module] == "offline"
+    assert "processor 1 was plugged in and is online" in vm.agent_log()
+    # and what somebody takes offline stays so
+    with connection(vm) as channel:
+        assert set_vcpus(channel, (1, False)) == {"return": 1}
+        assert set_vcpus(channel, (0, True)) == {"return": 1}
+    assert online_processors(vm) == "0"
+
+
+def test_only_what_was_asked_for_is_brought_online(fresh_vm):
+    vm = fresh_vm(**HOT_PLUG)
+    vm.start_agent(*SERVES_PORT, "--set", "hotplug.processors=true")
+    block = plug_all(vm)
+    # the memory came first: had it been wanted, it would be online by now
+    wait_until(lambda: online_processors(vm) == "0-1", "the processor is online")
+    wait_until(lambda: "processor 1 was plugged in" in vm.agent_log(), "the log says so")
+    assert block_states(vm)[block] == "offline"

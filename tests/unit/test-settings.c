@@ -94,6 +94,14 @@ static void test_set(void **state)
     assert_int_equal(settings.file_umask, 077);
     check_set(&settings, "files", "umask", "0");
     assert_int_equal(settings.file_umask, 0);
+    check_set(&settings, "hotplug", "memory", "true");
+    assert_int_equal(settings.hotplug_memory, 1);
+    check_set(&settings, "hotplug", "memory", "false");
+    assert_int_equal(settings.hotplug_memory, 0);
+    check_set(&settings, "hotplug", "processors", "1");
+    assert_int_equal(settings.hotplug_processors, 1);
+    check_set(&settings, "hotplug", "processors", "0");
+    assert_int_equal(settings.hotplug_processors, 0);
     check_set(&settings, "pool", "workers-lost-max", "0");
     assert_int_equal(settings.workers_lost_max, 0);
     settings_deinit(&settings);
@@ -125,6 +133,8 @@ static void test_refusals(void **state)
     check_refused("files", "umask", "1000", -EINVAL,
                   "'1000' does not fit 'umask' in [files]: expected an octal number from 0000 to "
                   "0777");
+    check_refused("hotplug", "memory", "yes", -EINVAL,
+                  "'yes' does not fit 'memory' in [hotplug]: expected true or false");
     check_refused("deadline", "guest-exec", "soon", -EINVAL,
                   "'soon' does not fit 'guest-exec' in [deadline]: expected a number of seconds "
                   "from 0 to 31536000");
