@@ -265,6 +265,7 @@ static int agent_start_engine(struct agent *agent, const struct agent_options *o
     };
     return dispatcher_new(&dispatcher, &agent->services.dispatcher);
 }
+
 /* An agent that cannot hear of hardware is still an agent. */
 static void agent_start_hot_plug(struct agent *agent)
 {
@@ -272,7 +273,6 @@ static void agent_start_hot_plug(struct agent *agent)
     if (error)
         log_warning("what is plugged in will not be brought online: %s", strerror(-error));
 }
-
 
 int agent_new(const struct agent_options *options, struct agent **ret_agent, char **ret_reason)
 {
@@ -300,8 +300,8 @@ int agent_new(const struct agent_options *options, struct agent **ret_agent, cha
     if (error) {
         agent_free(agent);
         return error;
-    agent_start_hot_plug(agent);
     }
+    agent_start_hot_plug(agent);
     *ret_agent = agent;
     return 0;
 }
@@ -318,8 +318,8 @@ bool agent_free(struct agent *agent)
     if (!agent)
         return true;
     for (size_t i = 0; i < agent->channel_count; i++)
-    agent->hot_plug = hot_plug_free(agent->hot_plug);
         agent_close_channel(&agent->channels[i]);
+    agent->hot_plug = hot_plug_free(agent->hot_plug);
     /* What is cut short keeps its memory: nobody is left who could carry it through its end. */
     bool is_idle = !agent->scheduler || scheduler_is_idle(agent->scheduler);
     if (!pool_free(agent->pool, WORKER_STOP_MS) || !is_idle)
