@@ -92,14 +92,12 @@ static void on_channel_ended(void *context, struct channel *channel, int error)
 static void on_connected(struct transport *transport, int fd, void *context)
 {
     struct agent_channel *owner = context;
-    const struct settings *settings = owner->agent->settings;
     struct connection *connection = calloc(1, sizeof(*connection));
     struct channel_options options = {
         .kind = transport_is_device(transport) ? CHANNEL_PORT : CHANNEL_SOCKET,
         .endpoint = &owner->endpoint,
         .handler = dispatcher_request_handler(),
         .handler_context = owner->agent->services.dispatcher,
-        .unsent_max = settings->unsent_bytes,
         .ended = on_channel_ended,
         .context = connection,
     };
@@ -154,6 +152,7 @@ static int agent_open_channel(struct agent *agent, struct agent_channel *channel
         .number = number,
         .pending_max = (unsigned)settings->pending_requests,
         .reserve = RESERVED_REQUESTS,
+        .unsent_max = settings->unsent_bytes,
         .pending_bytes_max = settings->pending_bytes,
         .scanner_limits = {.message_bytes_max = settings->message_bytes,
                            .depth_max = settings->message_depth},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/log-line.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -93,6 +94,35 @@ size_t log_line_text(char ret_text[LOG_TEXT_MAX + 1], const char *format, va_lis
     return escape_text(ret_text, raw, length, cut);
 }
 
+enum { DAY_S = 24 * 60 * 60 };
+
+static int64_t floor_days(time_t time)
+{
+    return time / DAY_S - (time % DAY_S < 0);
+}
+
+/*
+ * The Gregorian date. Not by gmtime_r(), which has the C library look after the time zone: for a
+ * log line that is too much, and it does so while a command is reading it.
+ *
+ * Counted in years that begin in March, so that the leap day is the last one, and in eras of 400
+ * years, which all have the same number of days.
+ */
+static void date_of(time_t time, int *ret_year, int *ret_month, int *ret_day)
+{
+    enum { ERA_DAYS = 146097, DAYS_TO_1970 = 719468 /* since March 1st of the year 0 */ };
+    int64_t days = floor_days(time) + DAYS_TO_1970;
+    int64_t era = days / ERA_DAYS - (days % ERA_DAYS < 0);
+    int day_of_era = (int)(days - era * ERA_DAYS);
+    int year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    int day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    int month_from_march = (5 * day_of_year + 2) / 153;
+    *ret_day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    *ret_month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
+    *ret_year = (int)(era * 400) + year_of_era + (*ret_month <= 2);
+}
+
 size_t log_line_format(char ret_line[LOG_LINE_MAX], const struct timespec *time,
                        enum log_level level, const char *text, size_t length)
 {
@@ -102,12 +132,12 @@ size_t log_line_format(char ret_line[LOG_LINE_MAX], const struct timespec *time,
         [LOG_INFO] = "info",
         [LOG_DEBUG] = "debug",
     };
-    struct tm utc = {0};
-    gmtime_r(&time->tv_sec, &utc);
-
-    size_t used = strftime(ret_line, LOG_LINE_MAX, "%Y-%m-%dT%H:%M:%S", &utc);
-    used += (size_t)snprintf(ret_line + used, LOG_LINE_MAX - used,
-                             ".%03ldZ %s: ", time->tv_nsec / 1000000, names[level]);
+    int year, month, day;
+    date_of(time->tv_sec, &year, &month, &day);
+    long second = (long)(time->tv_sec - floor_days(time->tv_sec) * DAY_S);
+    size_t used = (size_t)snprintf(
+        ret_line, LOG_LINE_MAX, "%04d-%02d-%02dT%02ld:%02ld:%02ld.%03ldZ %s: ", year, month, day,
+        second / 3600, second / 60 % 60, second % 60, time->tv_nsec / 1000000, names[level]);
     if (length > LOG_LINE_MAX - 1 - used)
         length = LOG_LINE_MAX - 1 - used;
     memcpy(ret_line + used, text, length);

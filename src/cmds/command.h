@@ -68,6 +68,10 @@ struct command {
      * also when its answer was given up on long before. */
     void (*release)(struct call *call);
 
+    /* About how many bytes the reply to these arguments may have, where that can be a lot; NULL: it
+     * cannot. Any thread. Of one channel, replies that are large together are made one by one. */
+    size_t (*reply_bytes)(const void *args);
+
     /* Calls with the same lane run one after another in the order they came, across channels.
      * With `lane_arg`, the value of that argument (an ARG_INT64 or ARG_STRING) is part of the lane:
      * {"handle", "handle"} makes one lane per file handle. NULL: no lane. */

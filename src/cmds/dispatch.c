@@ -232,6 +232,8 @@ static void call_tell_understood(struct call *call)
         .is_reserved = flags & CMD_RESERVED,
         .has_id = call->id.length > 0,
     };
+    if (call->command && !call->error.is_set && call->command->reply_bytes)
+        traits.reply_bytes = call->command->reply_bytes(call->args);
     request_understood(call->request, &traits);
 }
 

@@ -294,6 +294,13 @@ static void replace_number(struct buffer *out, size_t at, size_t old_length, uin
     }
 }
 
+static size_t read_reply_bytes(const void *arguments)
+{
+    const struct read_args *args = arguments;
+    int64_t count = args->has_count ? args->count : READ_DEFAULT;
+    return count > 0 && count <= READ_MAX ? base64_encoded_length((size_t)count) : 0;
+}
+
 static enum call_next read_run(struct call *call)
 {
     const struct read_args *args = call_args(call);
@@ -514,6 +521,7 @@ static const struct command commands[] = {
         .args = read_specs,
         .args_size = sizeof(struct read_args),
         .run = read_run,
+        .reply_bytes = read_reply_bytes,
         ON_HANDLE,
     },
     {

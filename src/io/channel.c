@@ -24,6 +24,9 @@ enum { TURN_MS = 2 };
 /* When writing is tried again that failed for want of memory. */
 enum { RETRY_MS = 100 };
 
+/* In which time the news that hosts have left and come follow what the last one sent. */
+enum { ARRIVAL_MS = 250 };
+
 enum { PIECES_PER_WRITE = 16 };
 
 struct channel {
@@ -35,6 +38,9 @@ struct channel {
     struct event *wake_event;  /* activated by hand: something is to be done outside of input */
     struct event *turn_timer;  /* to go on reading, once the others had their turn */
     struct event *tick_timer;
+    struct event *away_timer; /* to see whether a host that seemed to arrive is there */
+
+    uint64_t last_input_ms;
 
     /* What was read and the session has not taken: the rest of one read. */
     char *held;
@@ -120,7 +126,7 @@ static bool channel_is_hung_up(const struct channel *channel)
 
 static bool channel_has_room(const struct channel *channel)
 {
-    return session_unsent_bytes(channel->session) <= channel->options.unsent_max;
+    return session_unsent_bytes(channel->session) <= channel->options.endpoint->unsent_max;
 }
 
 static void channel_write_failed(struct channel *channel, int error)
@@ -191,10 +197,35 @@ static bool channel_may_go_on(struct channel *channel, uint64_t until_ms)
     return true;
 }
 
+/*
+ * A port's end of file says that no host is there. But bytes and the news of hosts coming and going
+ * come through different queues: what a host sends as soon as it is there (Proxmox does, with a new
+ * connection for every command) may be read before it counts as there, even before its predecessor
+ * counts as gone. It is to get its answers; so if input has just come, whether the host has
+ * really gone is looked at a moment later.
+ */
+static void channel_take_away(struct channel *channel)
+{
+    uint64_t quiet_ms = clock_now_ms() - channel->last_input_ms;
+    if (quiet_ms < ARRIVAL_MS)
+        add_timer(channel->away_timer, ARRIVAL_MS - quiet_ms);
+    else
+        session_reset(channel->session);
+}
+
+static void on_still_away(evutil_socket_t fd, short events, void *argument)
+{
+    struct channel *channel = argument;
+    channel->is_in_callback = true;
+    if (channel_is_hung_up(channel))
+        channel_take_away(channel);
+    channel_leave(channel);
+}
+
 static void channel_take_eof(struct channel *channel)
 {
     if (channel->options.kind == CHANNEL_PORT) {
-        session_reset(channel->session);
+        channel_take_away(channel);
         return;
     }
     channel->has_eof = true;
@@ -264,6 +295,7 @@ static void channel_read(struct channel *channel)
             channel_take_eof(channel);
             return;
         }
+        channel->last_input_ms = clock_now_ms();
         size_t taken = channel_feed(channel, read_buffer, (size_t)length, until_ms);
         if (taken < (size_t)length) {
             channel_hold(channel, read_buffer + taken, (size_t)length - taken);
@@ -325,9 +357,10 @@ int channel_new(struct event_base *base, int fd, const struct channel_options *o
     channel->wake_event = event_new(base, -1, 0, on_wake, channel);
     channel->turn_timer = evtimer_new(base, on_input, channel);
     channel->tick_timer = evtimer_new(base, on_tick, channel);
+    channel->away_timer = evtimer_new(base, on_still_away, channel);
     if (!channel->session || !channel->input_event || !channel->write_event ||
         !channel->wake_event || !channel->turn_timer || !channel->tick_timer ||
-        event_add(channel->input_event, NULL) < 0) {
+        !channel->away_timer || event_add(channel->input_event, NULL) < 0) {
         channel_free(channel);
         return -ENOMEM;
     }
@@ -353,6 +386,7 @@ struct channel *channel_free(struct channel *channel)
     event_release(channel->wake_event);
     event_release(channel->turn_timer);
     event_release(channel->tick_timer);
+    event_release(channel->away_timer);
     close_fd(channel->fd);
     free(channel->held);
     free(channel);

@@ -34,7 +34,6 @@ struct channel_options {
     struct endpoint *endpoint; /* outlives the channel */
     const struct request_handler *handler;
     void *handler_context;
-    size_t unsent_max; /* above it, nothing is read */
 
     /* The connection has ended: `error` is 0 for an orderly end, else an errno. The callee calls
      * channel_free() there and then. Comes from the loop only. */

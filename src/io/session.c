@@ -29,7 +29,8 @@ struct line {
     struct request *fence;    /* begins the line; nothing in it moves before that is answered */
     struct list arrived;      /* not admitted yet, in order of arrival */
     struct list ordered;      /* admitted, without id: the first one has its turn */
-    struct list side_by_side; /* admitted, with id: all have their turn */
+    struct list side_by_side; /* admitted, with id: all may have their turn */
+    size_t waiting_by_id;     /* of these, how many have not had it yet */
     bool is_pumping;          /* line_pump() is on the stack, and will look again */
 };
 
@@ -42,10 +43,12 @@ struct request {
     size_t bytes;            /* in the endpoint's pending_bytes */
     struct request_traits traits;
     bool is_understood;
-    bool is_counted; /* in the endpoint's pending requests */
-    bool is_refused; /* counts in the session's refused_bytes instead */
+    bool is_counted;       /* in the endpoint's pending requests */
+    bool is_refused;       /* counts in the session's refused_bytes instead */
+    bool is_waiting_by_id; /* counts in the line's waiting_by_id */
     bool has_turn;
-    void *data; /* the handler's */
+    size_t promised_bytes; /* in the session's */
+    void *data;            /* the handler's */
 };
 
 struct session {
@@ -59,6 +62,7 @@ struct session {
     struct list lines; /* in order of arrival; the last one takes what comes next */
     struct outbox outbox;
     size_t refused_bytes;
+    size_t promised_bytes; /* of replies that are being made */
     uint64_t now_ms;
     bool is_advancing; /* somebody on the stack moves the lines, and will look again */
     bool has_failed;   /* a request or a reply got lost for want of memory */
@@ -66,19 +70,9 @@ struct session {
 
 /* --- output --- */
 
-void session_drop_output(struct session *session)
-{
-    outbox_clear(&session->outbox);
-}
-
 int session_output(const struct session *session, struct iovec *ret_pieces, int count)
 {
     return outbox_pieces(&session->outbox, ret_pieces, count);
-}
-
-void session_written(struct session *session, size_t length)
-{
-    outbox_written(&session->outbox, length);
 }
 
 size_t session_unsent_bytes(const struct session *session)
@@ -89,6 +83,12 @@ size_t session_unsent_bytes(const struct session *session)
 bool session_has_failed(const struct session *session)
 {
     return session->has_failed;
+}
+
+/* There is so much output that nothing is to begin that adds to it. */
+static bool session_is_full(const struct session *session)
+{
+    return session->outbox.unsent_bytes > session->endpoint->unsent_max;
 }
 
 /* --- lines --- */
@@ -132,31 +132,86 @@ static void line_put(struct line *line)
     free(line);
 }
 
+/*
+ * While there is too much output, nothing more begins that would add to it; and of requests whose
+ * replies are large together, one after the other. Lines that nobody waits for add nothing, and
+ * what is reserved (a thaw) is not to wait for anything.
+ */
+static bool request_may_begin(const struct request *request)
+{
+    const struct session *session = request->line->session;
+    if (!session || request->traits.is_reserved)
+        return true;
+    size_t expected = session->outbox.unsent_bytes + session->promised_bytes;
+    return !session_is_full(session) &&
+           (session->promised_bytes == 0 || request->traits.reply_bytes == 0 ||
+            expected + request->traits.reply_bytes <= session->endpoint->unsent_max);
+}
+
+static void request_wait_no_more(struct request *request)
+{
+    request->line->waiting_by_id -= request->is_waiting_by_id;
+    request->is_waiting_by_id = false;
+}
+
+static void request_begin(struct request *request)
+{
+    struct line *line = request->line;
+    request->has_turn = true;
+    request_wait_no_more(request);
+    if (line->session) {
+        request->promised_bytes = request->traits.reply_bytes;
+        line->session->promised_bytes += request->promised_bytes;
+    }
+    line->handler->turn(line->handler_context, request);
+}
+
+/* Nothing of it will be output, or what will be is. */
+static void request_take_back_promise(struct request *request, struct session *session)
+{
+    session->promised_bytes -= request->promised_bytes;
+    request->promised_bytes = 0;
+}
+
+static void line_admit(struct line *line, struct request *request)
+{
+    list_remove(&request->in_line);
+    bool by_id = request->traits.has_id;
+    list_append(by_id ? &line->side_by_side : &line->ordered, &request->in_line);
+    request->is_waiting_by_id = by_id;
+    line->waiting_by_id += by_id;
+    line->handler->admitted(line->handler_context, request);
+}
+
+/* The next one that may begin, or NULL. */
+static struct request *line_next(struct line *line)
+{
+    struct request *request = list_first(&line->ordered, struct request, in_line);
+    if (request && !request->has_turn && request_may_begin(request))
+        return request;
+    if (line->waiting_by_id == 0)
+        return NULL;
+    list_for_each (request, &line->side_by_side, struct request, in_line)
+        if (request->is_waiting_by_id && request_may_begin(request))
+            return request;
+    return NULL;
+}
+
 static void line_pump(struct line *line)
 {
-    const struct request_handler *handler = line->handler;
-    void *context = line->handler_context;
     if (line->is_pumping)
         return;
     line->is_pumping = true;
     while (!line->fence) {
         struct request *request = list_first(&line->arrived, struct request, in_line);
         if (request && request->is_understood) {
-            list_remove(&request->in_line);
-            bool by_id = request->traits.has_id;
-            list_append(by_id ? &line->side_by_side : &line->ordered, &request->in_line);
-            handler->admitted(context, request);
-            if (by_id) {
-                request->has_turn = true;
-                handler->turn(context, request);
-            }
+            line_admit(line, request);
             continue;
         }
-        request = list_first(&line->ordered, struct request, in_line);
-        if (!request || request->has_turn)
+        request = line_next(line);
+        if (!request)
             break;
-        request->has_turn = true;
-        handler->turn(context, request);
+        request_begin(request);
     }
     line->is_pumping = false;
     line_put(line);
@@ -198,6 +253,7 @@ static struct line *session_next_fence(const struct session *session, uint64_t *
 
 static void request_give_up(struct request *request, struct session *session)
 {
+    request_take_back_promise(request, session);
     if (request->is_refused)
         session->refused_bytes -= REFUSAL_BYTES;
     request->is_refused = false;
@@ -456,6 +512,9 @@ void request_answer_take(struct request *request, struct reply *reply)
     struct session *session = line->session;
     bool is_lost = reply->line.failed;
     request_leave(request);
+    request_wait_no_more(request);
+    if (session)
+        request_take_back_promise(request, session);
     if (request->is_refused)
         session->refused_bytes -= REFUSAL_BYTES;
     if (session && !is_lost && reply->line.length > 0) {
@@ -490,6 +549,33 @@ struct endpoint *request_endpoint(const struct request *request)
 }
 
 /* --- the session as a whole --- */
+
+/* Some output has left: if there was too much, what waited for that may begin now. */
+static void session_output_left(struct session *session, bool was_full)
+{
+    if (!was_full || session_is_full(session) || session->is_advancing)
+        return;
+    session->is_advancing = true; /* no line but the one that is pumped may go meanwhile */
+    struct line *line;
+    list_for_each (line, &session->lines, struct line, in_session)
+        line_pump(line);
+    session->is_advancing = false;
+    session_advance(session);
+}
+
+void session_drop_output(struct session *session)
+{
+    bool was_full = session_is_full(session);
+    outbox_clear(&session->outbox);
+    session_output_left(session, was_full);
+}
+
+void session_written(struct session *session, size_t length)
+{
+    bool was_full = session_is_full(session);
+    outbox_written(&session->outbox, length);
+    session_output_left(session, was_full);
+}
 
 bool session_is_idle(const struct session *session)
 {

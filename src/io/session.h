@@ -49,6 +49,8 @@ struct endpoint {
     unsigned pending_max;    /* requests not answered yet */
     unsigned reserve;        /* so many more for the reserved ones, and again for fences */
     size_t pending_bytes_max; /* bytes of requests not answered yet */
+    size_t unsent_max; /* bytes of output: above it nothing is read, and nothing begins that is to
+                          be answered */
     struct scanner_limits scanner_limits;
 
     unsigned pending;     /* includes those that were given up and still run */
@@ -60,6 +62,7 @@ struct request_traits {
     bool is_fence;
     bool is_reserved;
     bool has_id;
+    size_t reply_bytes; /* if it is large: about how much its reply will be, else 0 */
 };
 
 /* Why a request came without a text. */

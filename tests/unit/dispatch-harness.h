@@ -275,6 +275,7 @@ static int setup(void **state)
             .pending_max = 32,
             .reserve = 8,
             .pending_bytes_max = 4 * 1024 * 1024,
+            .unsent_max = 1024 * 1024,
             .scanner_limits = {.message_bytes_max = 1024 * 1024, .depth_max = 10},
         };
         start_session(i);

@@ -63,6 +63,19 @@ static void answer_call(struct call *call)
     request_answer_take(call->request, &reply);
 }
 
+/* Answers with a line of `length` bytes. */
+static inline void answer_at_length(const char *name, size_t length)
+{
+    struct call *call = find(name);
+    struct reply reply = {.line = BUFFER_INIT};
+    assert_true(call->turn);
+    while (reply.line.length < length - 1)
+        buffer_append_char(&reply.line, 'x');
+    buffer_append_char(&reply.line, '\n');
+    call->answered = true;
+    request_answer_take(call->request, &reply);
+}
+
 static void answer(const char *name)
 {
     struct call *call = find(name);
@@ -77,6 +90,7 @@ static void understood(struct call *call)
         .is_fence = strncmp(call->name, "sync", 4) == 0,
         .is_reserved = strncmp(call->name, "sync", 4) == 0 || strncmp(call->name, "ping", 4) == 0,
         .has_id = call->has_id,
+        .reply_bytes = strncmp(call->name, "large", 5) == 0 ? 5000 : 0,
     };
     request_understood(call->request, &traits);
 }
@@ -153,6 +167,7 @@ static int setup(void **state)
                                  .pending_max = 8,
                                  .reserve = 4,
                                  .pending_bytes_max = 1000,
+                                 .unsent_max = 4000,
                                  .scanner_limits = {.message_bytes_max = 500, .depth_max = 10}};
     call_count = 0;
     turns[0] = '\0';

@@ -141,6 +141,7 @@ static void serve(struct fixture *fixture, enum channel_kind kind, int fd)
         .pending_max = 64,
         .reserve = 16,
         .pending_bytes_max = 1024 * 1024,
+        .unsent_max = UNSENT_MAX,
         .scanner_limits = {.message_bytes_max = 1024 * 1024, .depth_max = 10},
     };
     struct channel_options options = {
@@ -148,7 +149,6 @@ static void serve(struct fixture *fixture, enum channel_kind kind, int fd)
         .endpoint = &fixture->endpoint,
         .handler = &handler,
         .handler_context = fixture,
-        .unsent_max = UNSENT_MAX,
         .ended = on_ended,
         .context = fixture,
     };

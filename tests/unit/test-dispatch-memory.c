@@ -114,7 +114,6 @@ static bool converse(long fail_at, bool once)
         .endpoint = &endpoints[0],
         .handler = dispatcher_request_handler(),
         .handler_context = services.dispatcher,
-        .unsent_max = 1024 * 1024,
         .ended = on_ended,
     };
     trace[0] = '\0';

@@ -245,6 +245,51 @@ static void test_a_request_understood_late_asks_for_its_tick(void **state)
     answer("young");
 }
 
+/* A client that asks and does not read must not have replies pile up: above the limit of unsent
+ * output nothing begins that adds to it, with id or without. */
+static void test_nothing_begins_while_there_is_too_much_output(void **state)
+{
+    send_names("a b c# d");
+    answer_at_length("a", endpoint.unsent_max + 1);
+    assert_false(find("b")->turn);
+    send_names("e#");
+    assert_false(find("e")->turn);
+    answer("c"); /* had begun before */
+    session_written(session, 100);
+    assert_true(find("b")->turn); /* not too much any more */
+    assert_true(find("e")->turn);
+    answer_at_length("b", 1000);
+    assert_false(find("d")->turn);
+    now += SESSION_GRACE_MS;
+    send_names("sync f"); /* nobody waits for the old ones: they have their effect */
+    assert_true(find("d")->turn);
+    answer("d");
+    session_drop_output(session);
+    assert_true(find("f")->turn);
+    answer("f");
+}
+
+/* Two replies that are too large together are made one after the other; others go by. */
+static void test_large_replies_are_made_one_by_one(void **state)
+{
+    send_names("large1# large2# small# large3");
+    assert_true(find("large1")->turn);
+    assert_false(find("large2")->turn);
+    assert_true(find("small")->turn);
+    assert_false(find("large3")->turn);
+    answer_at_length("large1", 3000);
+    assert_true(find("large2")->turn != find("large3")->turn);
+    session_drop_output(session);
+    answer(find("large2")->turn ? "large2" : "large3");
+    assert_true(find("large2")->turn && find("large3")->turn);
+    send_names("large4#");
+    assert_false(find("large4")->turn);
+    now += SESSION_GRACE_MS;
+    send_names("sync large5");
+    assert_true(find("large4")->turn); /* given up: its reply is none */
+    assert_true(find("large5")->turn);
+}
+
 static void test_idle(void **state)
 {
     assert_true(session_is_idle(session));
@@ -280,6 +325,8 @@ int main(void)
         rule(test_free_lets_waiting_lines_go_on),
         rule(test_not_seen_when_the_next_request_came_before),
         rule(test_a_request_understood_late_asks_for_its_tick),
+        rule(test_nothing_begins_while_there_is_too_much_output),
+        rule(test_large_replies_are_made_one_by_one),
         rule(test_idle),
     };
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
