@@ -3,9 +3,9 @@
 #define BELLHOP_BASE_SYSROOT_H
 
 /*
- * The system's own files (/proc, /sys, /etc, /run), read below a prefix: an agent in a container
- * reports on its host with --root, and tests read recorded trees. Paths are absolute and
- * given as formats; symlinks, absolute ones too, are followed inside the prefix.
+ * The system's own files (/proc, /sys, /etc, /run), read below a prefix: tests read recorded trees,
+ * and an agent in a container can report on its host. Paths are absolute and given as formats;
+ * symlinks, absolute ones too, are followed inside the prefix.
  *
  * sysroot_set() belongs to start-up; everything else: any thread. All of it may block: not for
  * the loop. Returns are 0 or a count, or -errno; -ENAMETOOLONG if the formatted path is.

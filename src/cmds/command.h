@@ -58,7 +58,7 @@ enum command_flags {
 
 struct command {
     const char *name;
-    const char *summary;         /* one line for the manual page */
+    const char *summary;         /* one line for people */
     const struct arg_spec *args; /* ended by ARG_END; NULL: takes none */
     size_t args_size;            /* sizeof the struct that they fill */
     call_hook prepare;           /* ON_LOOP, may be NULL */

@@ -3,7 +3,7 @@
 #define BELLHOP_CMDS_SERVICES_H
 
 /*
- * What commands may use of the agent. Built once by main, never changed; what it points to has
+ * What commands may use of the agent. Built once by agent.c, never changed; what it points to has
  * its own thread rules, stated in its own header.
  */
 

@@ -126,6 +126,11 @@ static const struct command commands[] = {
         .summary = "What operating system and kernel the guest runs",
         .run = get_osinfo_run,
     },
+    {
+        .name = "guest-get-devices",
+        .summary = "Drivers of devices: of Windows guests only",
+        .flags = CMD_UNSUPPORTED,
+    },
 };
 
 const struct command_family system_commands = COMMAND_FAMILY(commands);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cmds/table.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,8 +46,8 @@ static void build(void)
 {
     for (size_t i = 0; i < ARRAY_SIZE(families); i++)
         for (size_t j = 0; j < families[i]->count; j++)
-            if (count < COMMANDS_MAX)
-                commands[count++] = &families[i]->commands[j];
+            commands[count++] = &families[i]->commands[j];
+    assert(count <= COMMANDS_MAX);
     qsort(commands, count, sizeof(commands[0]), compare_names);
 }
 
