@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -108,13 +109,26 @@ def test_nothing_is_left_when_the_tests_are_ended(request, tmp_path, ended_by):
         run.send_signal(ended_by)
         run.wait(30)
         wait_until(lambda: not is_running(int(pid)), "its machine has ended")
-        if ended_by == signal.SIGTERM:
-            assert not os.path.exists(directory)
+        if ended_by == signal.SIGKILL:
+            make_old(directory)
+            machine.remove_abandoned()
+        assert not os.path.exists(directory)
     finally:
         run.kill()
         run.wait()
         if directory:
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def make_old(directory):
+    then = time.time() - 2 * machine.ABANDONED_SECONDS
+    os.utime(directory, (then, then))
+
+
+def test_machine_in_use_is_not_taken_for_abandoned(vm):
+    make_old(vm.directory)
+    machine.remove_abandoned()
+    assert vm.is_healthy() and os.path.exists(os.path.join(vm.directory, "console.log"))
 
 
 def is_running(pid):

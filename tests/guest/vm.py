@@ -15,6 +15,7 @@ import collections
 import contextlib
 import ctypes
 import dataclasses
+import fcntl
 import glob
 import os
 import shlex
@@ -31,6 +32,9 @@ PORT_NAME = "org.qemu.guest_agent.0"
 PORT_PATH = "/dev/virtio-ports/" + PORT_NAME
 AGENT_LOG = "/run/agent.log"
 REFERENCE = "/usr/sbin/qemu-ga"
+
+PREFIX = "bellhop-guest-"
+ABANDONED_SECONDS = 60
 
 BASE_MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "virtio_rng", "button")
 KERNEL_ARGUMENTS = (
@@ -118,11 +122,37 @@ def start_process(command, log_path, **options):
         )
 
 
+def lock_directory(path):
+    """Locks a machine's directory; returns the descriptor, None if it is locked already."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(directory)
+        return None
+    return directory
+
+
+def remove_abandoned():
+    """Removes what is left of machines whose tests were ended by SIGKILL."""
+    for path in glob.glob(os.path.join(tempfile.gettempdir(), PREFIX + "*")):
+        try:
+            if time.time() - os.stat(path).st_mtime < ABANDONED_SECONDS:
+                continue  # perhaps just made, and not yet locked
+            directory = lock_directory(path)
+        except OSError:
+            continue  # another run's, or gone
+        if directory is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(directory)
+
+
 class Vm:
     def __init__(self, options, agent_program):
         self.options = options
         self.agent_program = os.path.abspath(agent_program) if agent_program else None
         self.directory = None
+        self.lock = None  # held as long as the directory is in use
         self.process = None
         self.qmp = None
         self.shell = None
@@ -143,7 +173,9 @@ class Vm:
 
     def start(self, timeout=60):
         """Builds the machine and boots it until its debug shell answers."""
-        self.directory = tempfile.mkdtemp(prefix="bellhop-guest-")
+        remove_abandoned()
+        self.directory = tempfile.mkdtemp(prefix=PREFIX)
+        self.lock = lock_directory(self.directory)
         kernel = image.Kernel()
         self._build(kernel)
         try:
@@ -172,6 +204,9 @@ class Vm:
         if self.directory:
             shutil.rmtree(self.directory, ignore_errors=True)
             self.directory = None
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
 
     def is_healthy(self):
         """True if the machine runs and its debug shell answers."""
@@ -426,6 +461,11 @@ class Vm:
         fields = lines[0].split()
         switches = sum(int(line.split()[1]) for line in lines[1:])
         return AgentUsage(int(fields[11]) + int(fields[12]), switches)
+
+    def agent_calls(self):
+        """How often the agent has called read() and write() and their like."""
+        lines = self.shell.run(f"grep ^sysc /proc/{self.agent_pid()}/io").splitlines()
+        return sum(int(line.split()[1]) for line in lines)
 
     def wait_agent_idle(self):
         """Waits until all its threads sleep: what has happened before has been dealt with."""
