@@ -109,7 +109,9 @@ static int channel_write(struct channel *channel)
         if (written < 0 && errno == EINTR)
             continue;
         if (written == 0 || errno == EAGAIN) {
-            event_add(channel->write_event, NULL);
+            /* A port is always watched: to ask again would only tell again that nobody is there. */
+            if (channel->options.kind == CHANNEL_SOCKET)
+                event_add(channel->write_event, NULL);
             return 0;
         }
         return -errno;
@@ -207,10 +209,12 @@ static bool channel_may_go_on(struct channel *channel, uint64_t until_ms)
 static void channel_take_away(struct channel *channel)
 {
     uint64_t quiet_ms = clock_now_ms() - channel->last_input_ms;
-    if (quiet_ms < ARRIVAL_MS)
+    if (quiet_ms < ARRIVAL_MS) {
         add_timer(channel->away_timer, ARRIVAL_MS - quiet_ms);
-    else
-        session_reset(channel->session);
+        return;
+    }
+    log_debug("channel %s: the host is away", channel->options.endpoint->name);
+    session_reset(channel->session);
 }
 
 static void on_still_away(evutil_socket_t fd, short events, void *argument)
@@ -352,7 +356,10 @@ int channel_new(struct event_base *base, int fd, const struct channel_options *o
     channel->options = *options;
     channel->session = session_new(options->endpoint, options->handler, options->handler_context,
                                    on_output_ready, channel);
-    channel->input_event = event_new(base, fd, EV_READ | EV_ET | EV_PERSIST, on_input, channel);
+    short watched = EV_READ | EV_ET | EV_PERSIST;
+    if (options->kind == CHANNEL_PORT)
+        watched |= EV_WRITE;
+    channel->input_event = event_new(base, fd, watched, on_input, channel);
     channel->write_event = event_new(base, fd, EV_WRITE | EV_ET, on_wake, channel);
     channel->wake_event = event_new(base, -1, 0, on_wake, channel);
     channel->turn_timer = evtimer_new(base, on_input, channel);

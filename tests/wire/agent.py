@@ -116,6 +116,8 @@ class Agent:
     directory: a directory to use again (a second life on the same state); it is then not removed.
     """
 
+    started = []  # all that were and are not cleaned up
+
     def __init__(self, kind, binary, args=(), config=None, env=None, settings=None, directory=None):
         self.kind = kind
         self.binary = binary
@@ -169,6 +171,7 @@ class Agent:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                 cwd="/", start_new_session=True, preexec_fn=_die_with_parent)
         self.seen.add(self.process.pid)
+        Agent.started.append(self)
         try:
             wait_until(self._is_up, 10, "start of %s" % self.binary)
         except BaseException:
@@ -205,7 +208,7 @@ class Agent:
         if self.process.poll() is None:
             if not self.is_reference:  # how that one ends is not what is tested
                 problems += self._end()
-        else:
+        elif not self.is_reference:
             problems.append("was not running any more (%d)" % self.process.returncode)
         self._kill_family()
         problems += self.sanitizer_reports()
@@ -247,7 +250,13 @@ class Agent:
         finally:
             self._cleanup()
 
+    def has_fallen(self):
+        """True if it ended by itself."""
+        return self.process.poll() is not None and self.expect_clean_end
+
     def _cleanup(self):
+        if self in Agent.started:
+            Agent.started.remove(self)
         self._kill_family()
         if self.owns_directory:
             shutil.rmtree(self.directory, ignore_errors=True)
