@@ -86,6 +86,17 @@ void request_take_back_promise(struct request *request, struct session *session)
     request->promised_bytes = 0;
 }
 
+/*
+ * While there is too much output nothing is admitted either: it would hold its lane without
+ * beginning, and so hold up other channels, for as long as this one's host does not read.
+ */
+static bool request_may_be_admitted(const struct request *request)
+{
+    const struct session *session = request->line->session;
+    return request->is_understood &&
+           (!session || request->traits.is_reserved || !session_is_full(session));
+}
+
 static void line_admit(struct line *line, struct request *request)
 {
     list_remove(&request->in_line);
@@ -117,7 +128,7 @@ void line_pump(struct line *line)
     line->is_pumping = true;
     while (!line->fence) {
         struct request *request = list_first(&line->arrived, struct request, in_line);
-        if (request && request->is_understood) {
+        if (request && request_may_be_admitted(request)) {
             line_admit(line, request);
             continue;
         }
