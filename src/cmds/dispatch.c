@@ -167,6 +167,7 @@ static enum task_next on_start(struct task *task)
     check_begin(call);
     if (call->error.is_set)
         return TASK_FINISHED;
+    request_promise(call->request);
     log_call(call);
     enum call_next next = CALL_CONTINUE;
     if (command->prepare)

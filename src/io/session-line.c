@@ -73,11 +73,17 @@ static void request_begin(struct request *request)
     struct line *line = request->line;
     request->has_turn = true;
     request_wait_no_more(request);
-    if (line->session) {
-        request->promised_bytes = request->traits.reply_bytes;
-        line->session->promised_bytes += request->promised_bytes;
-    }
     line->handler->turn(line->handler_context, request);
+}
+
+/* Not with the turn: what waits for its lane then may wait for one that waits for the promises. */
+void request_promise(struct request *request)
+{
+    struct session *session = request->line->session;
+    if (!session)
+        return;
+    request->promised_bytes = request->traits.reply_bytes;
+    session->promised_bytes += request->promised_bytes;
 }
 
 void request_take_back_promise(struct request *request, struct session *session)

@@ -143,6 +143,9 @@ void session_tick(struct session *session, uint64_t now_ms);
 
 void request_understood(struct request *request, const struct request_traits *traits);
 
+/* After its turn, once its reply is really being made: its traits' `reply_bytes` count from now. */
+void request_promise(struct request *request);
+
 /* Answers and frees the request. The reply's line is taken. */
 void request_answer_take(struct request *request, struct reply *reply);
 

@@ -160,6 +160,13 @@ static void complete(void)
     call_complete(call);
 }
 
+/* Names in capital letters stand for long replies: more than may be unsent. */
+static size_t sized_reply_bytes(const void *args)
+{
+    char name = ((const struct named_args *)args)->name.data[0];
+    return name >= 'A' && name <= 'Z' ? 2 * 1024 * 1024 : 1000;
+}
+
 /* What one call does to another, in the midst of its own. */
 static enum call_next complete_run(struct call *call)
 {
@@ -195,6 +202,17 @@ static const struct command commands[] = {
     {.name = "pending", .run = pending_run, .lane = "lane", .flags = CMD_ON_LOOP, NAMED},
     {.name = "rescue", .run = work_run, .finish = work_finish, .flags = CMD_RESCUE, NAMED},
     {.name = "silent", .run = named_run, .flags = CMD_ON_LOOP | CMD_NO_SUCCESS_REPLY, NAMED},
+    {.name = "sized",
+     .run = work_run,
+     .finish = work_finish,
+     .lane = "lane",
+     .reply_bytes = sized_reply_bytes,
+     NAMED},
+    {.name = "sized-apart",
+     .run = work_run,
+     .finish = work_finish,
+     .reply_bytes = sized_reply_bytes,
+     NAMED},
     {.name = "sync", .flags = SYNC_FLAGS, SYNC},
     {.name = "thawed", .run = named_run, .flags = CMD_ON_LOOP | CMD_ALLOWED_WHEN_FROZEN, NAMED},
     {.name = "work", .run = work_run, .finish = work_finish, .lane = "lane", NAMED},

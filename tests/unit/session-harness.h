@@ -138,6 +138,7 @@ static void on_turn(void *context, struct request *request)
     assert_true(call->admitted);
     assert_false(call->turn);
     call->turn = true;
+    request_promise(request);
     strcat(turns, call->name);
     strcat(turns, " ");
     if (call->faulted || (strncmp(call->name, "sync", 4) == 0 && sync_answers_itself))

@@ -226,6 +226,41 @@ static void test_disconnect_in_every_state(void **state)
     start_session(0);
 }
 
+/* --- large replies --- */
+
+/* A large one waits until others are made. It must not wait for one that waits behind it in its
+ * lane: neither would ever begin. */
+static void test_a_promise_is_not_waited_for_by_its_lane(void **state)
+{
+    post(0, "sized-apart#", 'x');
+    post(0, "sized#", 'A'); /* too large beside the other one */
+    post(0, "sized#", 'b');
+    loop_until(has_begun('x'));
+    for (const char *name = "xAb"; *name; name++)
+        let_go(*name);
+    loop_until(strstr(trace, "Rb"));
+    assert_string_equal(written(0), "{\"return\": \"x\", \"id\": \"x\"} "
+                                    "{\"return\": \"A\", \"id\": \"A\"} "
+                                    "{\"return\": \"b\", \"id\": \"b\"} ");
+}
+
+/* The same with requests that wait for their turn. */
+static void test_a_promise_is_not_waited_for_by_its_line(void **state)
+{
+    post(0, "sized-apart", 'x');
+    post(0, "sized-apart", 'A');
+    post(0, "work", 'y');
+    post(0, "sized#", 'b'); /* behind y in the lane, which is behind A in the line */
+    loop_until(has_begun('x'));
+    for (const char *name = "xAyb"; *name; name++)
+        let_go(*name);
+    loop_until(strstr(trace, "Rb"));
+    assert_string_equal(written(0), "{\"return\": \"x\"} "
+                                    "{\"return\": \"A\"} "
+                                    "{\"return\": \"y\"} "
+                                    "{\"return\": \"b\", \"id\": \"b\"} ");
+}
+
 /* --- large messages --- */
 
 static void wait_detached(void *argument)
@@ -366,6 +401,8 @@ int main(void)
         dispatch_test(test_what_expires_goes_on_once_it_has_begun),
         dispatch_test(test_a_cancellation_starts_what_waits_elsewhere),
         dispatch_test(test_disconnect_in_every_state),
+        dispatch_test(test_a_promise_is_not_waited_for_by_its_lane),
+        dispatch_test(test_a_promise_is_not_waited_for_by_its_line),
         dispatch_test(test_a_fence_while_a_message_is_read_by_a_worker),
         dispatch_test(test_stuck_calls_do_not_keep_messages_from_being_read),
         dispatch_test(test_detached_work_is_nobodys_share),
