@@ -19,7 +19,7 @@
 enum { READ_BYTES = 128 * 1024 };
 
 /* How long a channel may go on before the others get their turn. */
-enum { TURN_MS = 2 };
+enum { TURN_MS = 1 };
 
 /* When writing is tried again that failed for want of memory. */
 enum { RETRY_MS = 100 };
