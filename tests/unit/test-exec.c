@@ -155,17 +155,17 @@ static void test_capture_modes(void **state)
 static void test_a_large_request_is_packed_by_a_worker(void **state)
 {
     size_t length = 100000;
-    char *arguments = malloc(length + 64);
-    int begin_length = sprintf(arguments, "{\"path\": \"x\", \"arg\": [\"");
-    memset(arguments + begin_length, 'y', length);
-    strcpy(arguments + (size_t)begin_length + length, "\"]}");
-    struct call *call = fake_call_new(&exec_commands, "guest-exec", arguments);
+    _cleanup_buffer_ struct buffer arguments = BUFFER_INIT;
+    buffer_append_text(&arguments, "{\"path\": \"x\", \"arg\": [\"");
+    for (size_t i = 0; i < length; i++)
+        buffer_append_char(&arguments, 'y');
+    buffer_append_text(&arguments, "\"]}");
+    struct call *call = fake_call_new(&exec_commands, "guest-exec", arguments.data);
     assert_int_equal(fake_prepare(call), CALL_CONTINUE);
     assert_int_equal(fake_run(call), CALL_CONTINUE);
     assert_int_equal(fake_finish(call), CALL_PENDING);
     assert_int_equal(strlen(plan.arguments[1]), length);
     fake_call_free(call);
-    free(arguments);
 }
 
 static void test_a_program_that_started(void **state)
