@@ -10,6 +10,10 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+/* What the kernel's own macros (netlink(3), rtnetlink(3)) do to walk through messages. */
+#pragma GCC diagnostic ignored "-Wcast-align"
+#pragma GCC diagnostic ignored "-Wsign-compare"
+
 /* The kernel fills at most 32 KiB at a time, more than a page only for those who ask for it. */
 enum { DUMP_BUFFER_BYTES = 32 * 1024 };
 
