@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How whoever starts the agent learns that it is ready: the shell by -d, systemd by its socket."""
+"""How the agent is started: how a shell (-d) and systemd learn that it is ready, and its channels."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from agent import seconds, wait_until
+from agent import SlowOpen, seconds, wait_until
 
 READY = [b"READY=1", b"STOPPING=1"]
 
@@ -77,3 +77,23 @@ def test_readiness_for_systemd(agent, directory, abstract):
             process.terminate()
         assert manager.recv(100) == READY[1]
         assert process.wait(seconds(20)) == 0
+
+
+@pytest.mark.bellhop_only("one-channel")
+def test_several_channels(start_agent):
+    """Each is served while another one has something slow, and their requests share the lanes."""
+    agent = start_agent(config="[channel second]\nmethod=unix-listen\npath=DIRECTORY/second\n")
+    second = os.path.join(agent.directory, "second")
+    slow = SlowOpen(agent)
+    with agent.connect() as one, agent.connect(path=second) as other:
+        slow.post(one)
+        assert other.cmd("guest-ping") == {}
+        handle = other.open_file(agent.file("shared", b"0123456789"))
+        slow.finish()
+        one.read_reply()
+        assert one.read_file(handle, 5)[0] == b"01234"
+        assert other.read_file(handle, 5)[0] == b"56789"
+    agent.process.terminate()
+    assert agent.process.wait(seconds(10)) == 0
+    agent.expect_clean_end = False
+    assert not os.path.exists(second)
