@@ -254,7 +254,7 @@ static void test_nothing_begins_while_there_is_too_much_output(void **state)
     assert_false(find("b")->turn);
     send_names("e#");
     assert_false(find("e")->admitted); /* it would keep others out of its lane */
-    answer("c"); /* had begun before */
+    answer("c");                       /* had begun before */
     session_written(session, 100);
     assert_true(find("b")->turn); /* not too much any more */
     assert_true(find("e")->turn);
