@@ -18,6 +18,7 @@ import signal
 import sys
 
 import pytest
+from _pytest.runner import runtestprotocol
 
 sys.path.insert(0, os.path.dirname(__file__))
 
@@ -129,6 +130,25 @@ def shared(shared_agent):
     assert shared_agent.process.poll() is None, "the agent died: " + shared_agent.log()[-4000:]
     with shared_agent.connect() as channel:
         yield channel
+
+
+REFERENCE_TRIES = 3
+
+
+def pytest_runtest_protocol(item, nextitem):
+    """The reference is not what is tested, and it is not always the same: it may not hear its first
+    SIGTERM, or be slow under load. What is wrong with a test is wrong each time."""
+    if getattr(item, "callspec", None) is None or item.callspec.params.get("kind") != "reference":
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for attempt in range(REFERENCE_TRIES):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if not any(report.failed for report in reports):
+            break
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @pytest.hookimpl(hookwrapper=True)
