@@ -58,6 +58,16 @@ static int socket_address(int directory_fd, const char *name, struct sockaddr_un
     return length < 0 || (size_t)length >= sizeof(ret_address->sun_path) ? -ENAMETOOLONG : 0;
 }
 
+/* A socket that is neither bound nor connected yet, and the address it is to have or to reach. */
+static int open_socket(int directory_fd, const char *name, struct sockaddr_un *ret_address)
+{
+    int error = socket_address(directory_fd, name, ret_address);
+    if (error)
+        return error;
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    return fd < 0 ? -errno : fd;
+}
+
 int broker_socket_listen(int directory_fd, char **ret_name)
 {
     uint64_t random;
@@ -69,17 +79,14 @@ int broker_socket_listen(int directory_fd, char **ret_name)
         return -ENOMEM;
     }
     struct sockaddr_un address;
-    int error = socket_address(directory_fd, name, &address);
-    if (error)
-        return error;
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    _cleanup_close_ int fd = open_socket(directory_fd, name, &address);
     if (fd < 0)
-        return -errno;
+        return fd;
     if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
         return -errno;
     /* The name without the dot: it is seen once it listens, see the header. */
     if (listen(fd, BACKLOG) < 0 || renameat(directory_fd, name, directory_fd, name + 1) < 0) {
-        error = -errno;
+        int error = -errno;
         (void)unlinkat(directory_fd, name, 0);
         return error;
     }
@@ -95,12 +102,9 @@ int broker_socket_listen(int directory_fd, char **ret_name)
 int broker_socket_connect(int directory_fd, const char *name)
 {
     struct sockaddr_un address;
-    int error = socket_address(directory_fd, name, &address);
-    if (error)
-        return error;
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    _cleanup_close_ int fd = open_socket(directory_fd, name, &address);
     if (fd < 0)
-        return -errno;
+        return fd;
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
         return -errno;
     if (!broker_socket_peer_is_trusted(fd))
