@@ -3,14 +3,19 @@
 """Counts what a run of `meson test` passed and failed, test case by test case.
 
     count-results.py BUILD-FOLDER JUNIT-FOLDER EXIT-STATUS-OF-MESON
+    count-results.py --failed BUILD-FOLDER
 
 meson's own JUnit file knows the cases of the unit tests. pytest (tests/wire, tests/guest) writes a
 file of its own into JUNIT-FOLDER for each test file, FOLDER-FILE.xml. Neither says everything: a test
 that was ended for taking too long, or that crashed after its last case, is a failure only in
 meson's testlog.json. So that one leads, and a bad test without a failed case counts as one.
 
+Tests that were run again (`meson test --logbase again`, with JUNIT-FOLDER/again) count by their second
+run, and are named: a machine that was busy for a moment is no fault of the agent's, but whoever
+reads the report should see how often that is the excuse.
+
 The last line is "N passed, N failed" (and ", N skipped"). The exit status is 1 if anything failed
-or nothing was run.
+or nothing was run. With --failed, the names of the failed tests are printed instead, a line each.
 """
 
 import json
@@ -55,9 +60,9 @@ def read_xml(path):
         return None
 
 
-def unit_suites(build):
+def unit_suites(build, log):
     """Test name, as in the log → its cases, for the tests that consist of several."""
-    root = read_xml(build / "meson-logs" / "testlog.junit.xml")
+    root = read_xml(build / "meson-logs" / f"{log}.junit.xml")
     suites = {}
     for suite in root.iter("testsuite") if root is not None else []:
         _, dot, name = suite.get("name", "").partition(".")
@@ -95,12 +100,31 @@ def count_test(test, suites, folder):
     return count
 
 
+def read_log(build, log):
+    path = build / "meson-logs" / f"{log}.json"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def is_bad(test):
+    return test["result"] not in GOOD | SKIPPED
+
+
+def plain_name(test):
+    """What `meson test` takes: the log has "PROJECT:SUITE / NAME"."""
+    return test["name"].rpartition(" / ")[2]
+
+
 def count_run(build, folder, exit_status):
     total = Count()
-    suites = unit_suites(build)
-    log = build / "meson-logs" / "testlog.json"
-    for line in log.read_text().splitlines() if log.exists() else []:
-        total.add(count_test(json.loads(line), suites, folder))
+    suites, suites_again = unit_suites(build, "testlog"), unit_suites(build, "again")
+    again = {test["name"]: test for test in read_log(build, "again")}
+    for test in read_log(build, "testlog"):
+        second = again.get(test["name"])
+        if second and is_bad(test):
+            print(f"at the second try {'failed' if is_bad(second) else 'passed'}: {test['name']}")
+            total.add(count_test(second, suites_again, folder / "again"))
+        else:
+            total.add(count_test(test, suites, folder))
     if exit_status != 0 and total.failed == 0:
         print(f"meson test ended with {exit_status} without naming a failed test")
         total.failed += 1
@@ -108,6 +132,10 @@ def count_run(build, folder, exit_status):
 
 
 def main():
+    if len(sys.argv) == 3 and sys.argv[1] == "--failed":
+        for test in filter(is_bad, read_log(pathlib.Path(sys.argv[2]), "testlog")):
+            print(plain_name(test))
+        return
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     total = count_run(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3]))

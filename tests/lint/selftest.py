@@ -349,6 +349,34 @@ class Count(CheckTest):
         self.add_test("a", "TIMEOUT")
         self.assertEqual(self.count(1), "0 passed, 1 failed")
 
+    def run_again(self, name, result, cases):
+        self.write("meson-logs/again.json", json.dumps({
+            "name": f"bellhop:unit / {name}", "result": result, "command": []}) + "\n")
+        self.write("meson-logs/again.junit.xml",
+                   f'<testsuites><testsuite name="bellhop.bellhop:unit / {name}">'
+                   f"{self.cases(cases)}</testsuite></testsuites>")
+
+    def test_passed_at_the_second_try(self):
+        self.add_test("a", cases=["ok"])
+        self.add_test("b", "FAIL", cases=["ok", "failure"])
+        self.run_again("b", "OK", ["ok", "ok"])
+        self.assertEqual(self.count(), "3 passed, 0 failed")
+
+    def test_failed_twice(self):
+        self.add_test("a", cases=["ok"])
+        self.add_test("b", "FAIL", cases=["failure", "failure"])
+        self.run_again("b", "FAIL", ["ok", "failure"])
+        self.assertEqual(self.count(1), "2 passed, 1 failed")
+
+    def test_names_of_the_failed(self):
+        self.add_test("a")
+        self.add_test("b", "TIMEOUT")
+        self.add_test("c", "SKIP")
+        self.count(1)
+        module = load("count-results", HERE.parent / "lib")
+        failed = filter(module.is_bad, module.read_log(self.root, "testlog"))
+        self.assertEqual([module.plain_name(test) for test in failed], ["b"])
+
     def test_meson_fails_otherwise(self):
         self.add_test("a")
         self.assertEqual(self.count(2), "1 passed, 1 failed")
