@@ -119,7 +119,13 @@ static int channel_write(struct channel *channel)
     return 0;
 }
 
-/* True if the peer has closed both directions, so that nobody will read an answer. */
+/*
+ * True if the peer has closed both directions, so that nobody will read an answer.
+ *
+ * Not for a port that is being read: to answer poll(), its driver takes what has arrived out of its
+ * queue, and the interrupt that was to tell of it then finds nothing new. It would be read when the
+ * next thing happens, which may be the host's giving up.
+ */
 static bool channel_is_hung_up(const struct channel *channel)
 {
     struct pollfd poll_fd = {.fd = channel->fd};
@@ -215,15 +221,6 @@ static void channel_take_away(struct channel *channel)
     }
     log_debug("channel %s: the host is away", channel->options.endpoint->name);
     session_reset(channel->session);
-}
-
-static void on_still_away(evutil_socket_t fd, short events, void *argument)
-{
-    struct channel *channel = argument;
-    channel->is_in_callback = true;
-    if (channel_is_hung_up(channel))
-        channel_take_away(channel);
-    channel_leave(channel);
 }
 
 static void channel_take_eof(struct channel *channel)
@@ -364,7 +361,7 @@ int channel_new(struct event_base *base, int fd, const struct channel_options *o
     channel->wake_event = event_new(base, -1, 0, on_wake, channel);
     channel->turn_timer = evtimer_new(base, on_input, channel);
     channel->tick_timer = evtimer_new(base, on_tick, channel);
-    channel->away_timer = evtimer_new(base, on_still_away, channel);
+    channel->away_timer = evtimer_new(base, on_input, channel); /* another end of file will tell */
     if (!channel->session || !channel->input_event || !channel->write_event ||
         !channel->wake_event || !channel->turn_timer || !channel->tick_timer ||
         !channel->away_timer || event_add(channel->input_event, NULL) < 0) {

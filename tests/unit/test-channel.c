@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -486,6 +487,85 @@ static void test_a_socket_as_port_is_not_polled_while_away(void **state)
     stop(&fixture);
 }
 
+/*
+ * A port as virtio_console.c makes it, on a socket: what is sent through that is the news (an
+ * edge), `queued` is what has arrived. To answer poll() the driver takes it out of its queue, and
+ * the news of it do not come any more.
+ */
+static struct {
+    int fd;
+    bool has_host;
+    bool is_news_lost;
+    const char *queued;
+    unsigned reads;
+} port = {.fd = -1};
+
+ssize_t __real_read(int fd, void *buffer, size_t length);
+ssize_t __wrap_read(int fd, void *buffer, size_t length);
+ssize_t __wrap_read(int fd, void *buffer, size_t length)
+{
+    if (fd != port.fd)
+        return __real_read(fd, buffer, length);
+    port.reads++;
+    if (__real_read(fd, buffer, length) < 0 && !port.queued && port.has_host) {
+        errno = EAGAIN;
+        return -1;
+    }
+    const char *taken = port.queued ? port.queued : "";
+    port.queued = NULL;
+    memcpy(buffer, taken, strlen(taken));
+    return (ssize_t)strlen(taken);
+}
+
+int __real_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+    if (fds[0].fd != port.fd)
+        return __real_poll(fds, count, timeout_ms);
+    port.is_news_lost = port.queued;
+    fds[0].revents = port.has_host ? 0 : POLLHUP;
+    return !port.has_host;
+}
+
+static void tell_port(struct fixture *fixture)
+{
+    unsigned reads = port.reads;
+    send_text(fixture, "!");
+    loop_until(port.reads > reads);
+}
+
+/* A host that goes and comes, and whose request arrives when it is looked at whether it is there.
+ */
+static void test_a_port_is_read_when_it_is_looked_at(void **state)
+{
+    struct fixture fixture = {0};
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    fixture.host = fds[1];
+    port.has_host = true;
+    port.fd = fds[0];
+    serve(&fixture, CHANNEL_PORT, fds[0]);
+    port.queued = "1 ";
+    tell_port(&fixture);
+    loop_until(fixture.answered == 1);
+    port.has_host = false; /* so short a time after its request that it has to be looked at again */
+    tell_port(&fixture);
+    port.has_host = true;
+    tell_port(&fixture);
+
+    port.queued = "2 "; /* its news come a moment later than that */
+    uint64_t end_ms = clock_now_ms() + 1000;
+    loop_until(fixture.answered == 2 || clock_now_ms() > end_ms);
+    if (fixture.answered < 2 && !port.is_news_lost)
+        tell_port(&fixture);
+    end_ms = clock_now_ms() + 1000;
+    loop_until(fixture.answered == 2 || clock_now_ms() > end_ms);
+    assert_int_equal(fixture.answered, 2);
+    port.fd = -1;
+    stop(&fixture);
+}
+
 /* --- input that comes in odd ways --- */
 
 /* read() stops where a descriptor was sent along, though there is more: no edge will tell. */
@@ -600,6 +680,7 @@ int main(void)
         channel_test(test_freed_while_requests_run),
         channel_test(test_a_port_whose_host_goes_and_comes),
         channel_test(test_a_socket_as_port_is_not_polled_while_away),
+        channel_test(test_a_port_is_read_when_it_is_looked_at),
         channel_test(test_descriptors_sent_along_lose_nothing),
         channel_test(test_the_last_bytes_come_with_the_end),
         channel_test(test_a_slow_reader_gets_everything_in_order),
