@@ -239,6 +239,12 @@ static void on_inotify(evutil_socket_t fd, short what, void *context)
     }
 }
 
+bool path_watch_is_armed(const struct path_watch *watch)
+{
+    assert_on_loop();
+    return watch->inotify_fd >= 0;
+}
+
 static int arm(struct path_watch *watch, const char *path, const char *directory)
 {
     int result;

@@ -11,6 +11,7 @@
  * in between is then not missed.
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/cleanup.h"
@@ -35,6 +36,9 @@ struct path_watch *path_watch_free(struct path_watch *watch) ON_LOOP;
  */
 int path_watch_arm(struct path_watch *watch, const char *path,
                    const char *directory) MUST_CHECK ON_LOOP;
+
+/* True from an arming that succeeded until the callback: what was armed for is still watched. */
+bool path_watch_is_armed(const struct path_watch *watch) ON_LOOP;
 
 /* Watches nothing any more. */
 void path_watch_disarm(struct path_watch *watch) ON_LOOP;

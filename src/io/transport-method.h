@@ -38,7 +38,9 @@ struct transport_class {
 };
 
 extern const struct transport_class transport_virtio_class;
+extern const struct transport_class transport_serial_class;
 extern const struct transport_class transport_unix_class;
+extern const struct transport_class transport_vsock_class;
 
 /* Sets a reason, NULL if there is no memory for it. */
 void transport_set_reason(char **ret_reason, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -12,6 +12,8 @@
 static const struct transport_class *const classes[] = {
     [TRANSPORT_VIRTIO_SERIAL] = &transport_virtio_class,
     [TRANSPORT_UNIX_LISTEN] = &transport_unix_class,
+    [TRANSPORT_ISA_SERIAL] = &transport_serial_class,
+    [TRANSPORT_VSOCK_LISTEN] = &transport_vsock_class,
 };
 
 void transport_set_reason(char **ret_reason, const char *format, ...)

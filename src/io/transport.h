@@ -10,8 +10,12 @@
  *   unix-listen     any number of connections, at most `connections_max` at a time. Above that
  *                   nothing is accepted: a further client waits in the kernel's backlog until one
  *                   of the others has gone.
+ *   vsock-listen    the same; a connection whose CID is none of the peers that may connect is closed
+ *                   at once.
  *   virtio-serial   one connection at a time: the device, open. The host coming and going is no
  *                   new connection; only a device that vanished ends it.
+ *   isa-serial      one connection at a time: the serial line, open, in raw mode. A hang-up of the
+ *                   line ends it; whether there is a host cannot be seen.
  *
  * How a virtio port's descriptor behaves (drivers/char/virtio_console.c), for its owner:
  *   - while no host is connected read() gives 0, poll() says POLLHUP without end, and write()
@@ -36,17 +40,28 @@ struct transport;
 enum transport_method {
     TRANSPORT_VIRTIO_SERIAL,
     TRANSPORT_UNIX_LISTEN,
+    TRANSPORT_ISA_SERIAL,
+    TRANSPORT_VSOCK_LISTEN,
 };
 
 struct transport_options {
     enum transport_method method;
-    const char *path; /* of the socket or device; NULL takes the method's default */
+    const char *path; /* of the socket or device, or CID:PORT; NULL takes the method's default */
 
-    /* virtio-serial: wait for a device that is not there (or busy) instead of failing */
+    /* Wait for a device or address that is not there (or busy) instead of failing. */
     bool retry_path;
 
-    /* unix-listen: at least 1 */
+    /* unix-listen, vsock-listen: at least 1 */
     unsigned connections_max;
+
+    /*
+     * unix-listen, vsock-listen: a listening socket that somebody else made, which is taken if the
+     * opening succeeds; or 0. Its file, if it has one, stays when it is closed.
+     */
+    int passed_fd;
+
+    /* vsock-listen: who may connect, as vsock_peers_parse() takes it; NULL is the host alone. */
+    const char *vsock_peers;
 
     /*
      * virtio-serial: where device nodes and the list of ports are; NULL is /dev and
@@ -66,8 +81,8 @@ struct transport_ops {
     void (*connected)(struct transport *transport, int fd, void *context);
 
     /*
-     * virtio-serial without retry_path: the device vanished and could not be opened again; `error`
-     * is a negative errno. No connection will come any more; the transport is still to be freed,
+     * A device without retry_path: it was lost and could not be opened again; `error` is a negative
+     * errno. No connection will come any more; the transport is still to be freed,
      * but not from inside this call.
      */
     void (*failed)(struct transport *transport, int error, void *context);
@@ -79,13 +94,16 @@ struct transport_ops {
  *
  * Returns 0, or -errno with a message for the operator in `ret_reason` (malloc'ed, NULL if there
  * was no memory for it):
- *   -EADDRINUSE    unix-listen: another program listens there. A socket that nobody listens on any
- *                  more is replaced instead.
+ *   -EADDRINUSE    unix-listen, vsock-listen: another program listens there. A socket file that
+ *                  nobody listens on any more is replaced instead.
+ *   -EADDRNOTAVAIL vsock-listen: the machine has no such CID
+ *   -EBUSY         another program has the device open
+ *   -ENOTTY        isa-serial: the path is no serial line
  *   -EEXIST        unix-listen: what stands at the path is not a socket
  *   -ENAMETOOLONG  unix-listen: the path does not fit into a socket address
- *   any other      from the system's calls; with `retry_path` never for want of the device
+ *   any other      from the system's calls; with `retry_path` never for want of the device or address
  *
- * The listening socket is made with mode 0600. It must not be inherited by a process that
+ * A unix socket is made with mode 0600. A listening socket must not be inherited by a process that
  * outlives the agent (the broker is forked before): the next agent would take it for a live one.
  */
 int transport_open(struct event_base *base, const struct transport_options *options,

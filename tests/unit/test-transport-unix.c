@@ -542,6 +542,62 @@ static void test_names(void **state)
                         "/dev/virtio-ports/org.qemu.guest_agent.0");
 }
 
+/* A socket that a service manager made: it is taken as it is, and its file is not the agent's. */
+static void test_passed_socket(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct sockaddr_un address = address_of(fixture->path);
+    struct stat status;
+    char *reason = NULL;
+    int passed = socket(AF_UNIX, SOCK_STREAM, 0);
+    struct transport_options options = {.method = TRANSPORT_UNIX_LISTEN,
+                                        .path = fixture->path,
+                                        .connections_max = CONNECTIONS_MAX,
+                                        .passed_fd = passed};
+
+    assert_int_equal(bind(passed, (const struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(
+        transport_open(fixture->base, &options, &ops, fixture, &fixture->transport, &reason),
+        -EINVAL); /* nobody listens on it */
+    assert_non_null(strstr(reason, "is not listening"));
+    free(reason);
+    assert_int_equal(listen(passed, 5), 0);
+    int client = try_connect(fixture->path); /* before the agent is there */
+    assert_true(client >= 0);
+    assert_int_equal(
+        transport_open(fixture->base, &options, &ops, fixture, &fixture->transport, &reason), 0);
+    assert_int_equal(fcntl(passed, F_GETFD), FD_CLOEXEC);
+    while (fixture->taken_count < 1)
+        assert_true(event_base_loop(fixture->base, EVLOOP_ONCE) >= 0);
+    fixture->transport = transport_free(fixture->transport);
+    assert_int_equal(fcntl(passed, F_GETFD), -1);
+    assert_int_equal(lstat(fixture->path, &status), 0);
+    close(client);
+}
+
+static void test_retry_until_the_path_is_free(void **state)
+{
+    struct fixture *fixture = *state;
+    struct transport_options options = {.method = TRANSPORT_UNIX_LISTEN,
+                                        .path = fixture->path,
+                                        .connections_max = CONNECTIONS_MAX,
+                                        .retry_path = true};
+    char *reason = NULL;
+
+    assert_int_equal(mkdir(fixture->path, 0700), 0);
+    assert_int_equal(
+        transport_open(fixture->base, &options, &ops, fixture, &fixture->transport, &reason), 0);
+    assert_null(reason);
+    assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    assert_int_equal(rmdir(fixture->path), 0);
+    int client = -1;
+    while ((client = try_connect(fixture->path)) < 0)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    while (fixture->taken_count < 1)
+        assert_int_equal(event_base_loop(fixture->base, EVLOOP_ONCE), 0);
+    close(client);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -567,6 +623,8 @@ int main(void)
         TEST(test_free_removes_the_socket),
         TEST(test_free_leaves_a_successor_its_socket),
         TEST(test_connections_outlive_the_transport),
+        TEST(test_passed_socket),
+        TEST(test_retry_until_the_path_is_free),
         cmocka_unit_test(test_names),
     };
 
