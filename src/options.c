@@ -194,7 +194,7 @@ void options_print_help(FILE *out, const char *program)
           "                            program to run with 'freeze' and 'thaw'; -FFILE without a\n"
           "                            space; default: /etc/qemu/fsfreeze-hook\n"
           "  -t, --statedir=DIRECTORY  where state is kept (an absolute path; default: /var/run)\n"
-          "  -l, --logfile=FILE        log to a file instead of stderr\n"
+          "  -l, --logfile=FILE        log to a file, journal: or syslog: instead of stderr\n"
           "  -v, --verbose             log debugging information, too\n"
           "  -d, --daemonize           go to the background\n"
           "  -f, --pidfile=FILE        default in the background: /var/run/qemu-ga.pid\n"

@@ -90,14 +90,6 @@ static struct timespec deadline_after(unsigned milliseconds)
     return at;
 }
 
-static int write_text(struct log_sink *sink, const struct timespec *time, enum log_level level,
-                      const char *text, size_t length)
-{
-    char line[LOG_LINE_MAX];
-    size_t line_length = log_line_format(line, time, level, text, length);
-    return log_sink_write(sink, line, line_length);
-}
-
 static int write_lost(struct log_sink *sink, uint64_t lost)
 {
     char text[80];
@@ -108,7 +100,7 @@ static int write_lost(struct log_sink *sink, uint64_t lost)
     int length = snprintf(text, sizeof(text), "%" PRIu64 " log record%s lost", lost,
                           lost == 1 ? " was" : "s were");
     clock_gettime(CLOCK_REALTIME, &now);
-    return write_text(sink, &now, LOG_WARNING, text, (size_t)length);
+    return log_sink_write(sink, &now, LOG_WARNING, text, (size_t)length);
 }
 
 static void drop_queue_locked(void)
@@ -139,7 +131,7 @@ static uint64_t write_record(struct log_sink *sink, uint64_t lost, const struct 
         return lost + (record ? 1 : 0);
     if (!record)
         return 0;
-    return write_text(sink, &record->time, record->level, record->text, record->length) < 0;
+    return log_sink_write(sink, &record->time, record->level, record->text, record->length) < 0;
 }
 
 static void reopen_sink(struct log_sink *sink)
@@ -154,7 +146,7 @@ static void reopen_sink(struct log_sink *sink)
     errno = -error;
     int length = snprintf(text, sizeof(text), "the log file cannot be opened again: %m");
     /* Where even that cannot be written there is nobody left to tell. */
-    (void)!write_text(sink, &now, LOG_WARNING, text, (size_t)length);
+    (void)!log_sink_write(sink, &now, LOG_WARNING, text, (size_t)length);
 }
 
 /* Carries out the oldest thing to do, unlocked meanwhile. */

@@ -20,7 +20,7 @@
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 
 struct log_options {
-    const char *path;           /* file to append to; NULL is stderr. Borrowed for the call. */
+    const char *path; /* as log_sink_open() has it; NULL is stderr. Borrowed for the call. */
     enum log_level level;       /* records above it are not formatted at all */
     unsigned queue_max_records; /* 0 takes the default */
 };

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A device that is not there is waited for by inotify. Some things come without an event of their own,
- * a moment after one: a virtio port's name in sysfs (after its node in /dev, virtio_console.c sets it
- * when the host's message arrives), and its being free (IN_CLOSE comes before the driver's release).
- * So for about a second after an event the opening is tried a few times more. Errors that no event
- * may ever end, EBUSY first of all, are tried again once a second.
+ * A device that is not there is waited for by inotify. Some things come without an event of their
+ * own, a moment after one: a virtio port's name in sysfs (after its node in /dev, virtio_console.c
+ * sets it when the host's message arrives), and its being free (IN_CLOSE comes before the driver's
+ * release). So for about a second after an event the opening is tried a few times more. Errors that
+ * no event may ever end, EBUSY first of all, are tried again once a second.
  *
- * A watch that stands is kept from one attempt to the next: each one costs the kernel as much as the
- * watched folders have entries.
+ * A watch that stands is kept from one attempt to the next: each one costs the kernel as much as
+ * the watched folders have entries.
  */
 #include "io/transport-device.h"
 

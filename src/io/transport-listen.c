@@ -94,9 +94,10 @@ static int take_passed(struct transport_listen *listen, int fd, char **ret_reaso
         getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &length) < 0)
         return -errno;
     if (domain != listen->domain || type != SOCK_STREAM || !is_listening) {
-        transport_set_reason(ret_reason, "descriptor %d, which was passed for %s, is not listening "
-                                         "for %s", fd, listen->common.path,
-                             listen->common.class->name);
+        transport_set_reason(ret_reason,
+                             "descriptor %d, which was passed for %s, is not listening "
+                             "for %s",
+                             fd, listen->common.path, listen->common.class->name);
         return -EINVAL;
     }
     if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)

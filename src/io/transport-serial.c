@@ -2,10 +2,10 @@
 /*
  * isa-serial: a serial line, in raw mode.
  *
- * The line carries bytes and nothing else: that there is a host is not to be seen on it, and whether
- * it keeps up neither (no handshake: QEMU's serial port has none). Modem lines are ignored, so a
- * hang-up is that of the kernel: vhangup(2), a device that was removed, the other end of a pseudo
- * terminal.
+ * The line carries bytes and nothing else: that there is a host is not to be seen on it, and
+ * whether it keeps up neither (no handshake: QEMU's serial port has none). Modem lines are ignored,
+ * so a hang-up is that of the kernel: vhangup(2), a device that was removed, the other end of a
+ * pseudo terminal.
  */
 #include "io/transport-device.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The isa-serial transport on pseudo terminals, which are terminals as serial ports are. What only a
- * real port does is tested in the guest suite.
+ * The isa-serial transport on pseudo terminals, which are terminals as serial ports are. What only
+ * a real port does is tested in the guest suite.
  */
 #include <stdarg.h>
 #include <stddef.h>

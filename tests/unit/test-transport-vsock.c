@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the vsock-listen transport refuses. That it serves the host, and only the host, is tested in the
- * guest suite: not every kernel that runs this one can connect to itself, and the machine's own host
- * is no part of a test.
+ * What the vsock-listen transport refuses. That it serves the host, and only the host, is tested in
+ * the guest suite: not every kernel that runs this one can connect to itself, and the machine's own
+ * host is no part of a test.
  */
 #include <stdarg.h>
 #include <stddef.h>
