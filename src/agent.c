@@ -162,6 +162,8 @@ static int agent_open_channel(struct agent *agent, struct agent_channel *channel
         .path = options->path,
         .retry_path = options->retry_path,
         .connections_max = (unsigned)settings->connections,
+        .passed_fd = options->passed_fd,
+        .vsock_peers = options->vsock_peers,
     };
     return transport_open(agent->base, &transport, &transport_ops, channel, &channel->transport,
                           ret_reason);

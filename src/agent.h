@@ -23,6 +23,8 @@ struct agent_channel_options {
     enum transport_method method;
     const char *path; /* NULL: the method's default */
     bool retry_path;
+    const char *vsock_peers; /* or NULL */
+    int passed_fd;           /* a listening socket that is taken; or 0 */
 };
 
 struct agent_options {

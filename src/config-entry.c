@@ -118,6 +118,7 @@ static const struct general_key {
     {"daemon", GENERAL_BOOL, offsetof(struct config, daemon), false},
     {"method", GENERAL_TEXT, offsetof(struct config_channel, method), true},
     {"path", GENERAL_TEXT, offsetof(struct config_channel, path), true},
+    {"vsock-peers", GENERAL_OPTIONAL_TEXT, offsetof(struct config_channel, vsock_peers), true},
     {"logfile", GENERAL_OPTIONAL_TEXT, offsetof(struct config, logfile), false},
     {"pidfile", GENERAL_OPTIONAL_TEXT, offsetof(struct config, pidfile), false},
     {"fsfreeze-hook", GENERAL_OPTIONAL_TEXT, offsetof(struct config, fsfreeze_hook), false},
@@ -193,6 +194,21 @@ static const char *channel_name(const char *group)
     return name + strspn(name, " \t");
 }
 
+int config_add_channel(struct config *config, const char *name, struct config_channel **ret_channel)
+{
+    struct config_channel *channels =
+        reallocarray(config->channels, config->channel_count + 1, sizeof(channels[0]));
+    if (!channels)
+        return -ENOMEM;
+    config->channels = channels;
+    *ret_channel = &channels[config->channel_count];
+    **ret_channel = (struct config_channel){.name = strdup(name)};
+    if (!(*ret_channel)->name)
+        return -ENOMEM;
+    config->channel_count++;
+    return 0;
+}
+
 static int find_channel(struct config_loader *loader, const char *name,
                         struct config_channel **ret_channel)
 {
@@ -213,17 +229,7 @@ static int find_channel(struct config_loader *loader, const char *name,
             return 0;
         }
     }
-    struct config_channel *channels =
-        reallocarray(config->channels, config->channel_count + 1, sizeof(channels[0]));
-    if (!channels)
-        return -ENOMEM;
-    config->channels = channels;
-    *ret_channel = &channels[config->channel_count];
-    **ret_channel = (struct config_channel){.name = strdup(name), .method = NULL, .path = NULL};
-    if (!(*ret_channel)->name)
-        return -ENOMEM;
-    config->channel_count++;
-    return 0;
+    return config_add_channel(config, name, ret_channel);
 }
 
 /* `key` is NULL for the group's header. */
@@ -239,7 +245,11 @@ static int set_in_channel(struct config_loader *loader, const char *name, const 
         return set_text(&channel->method, value);
     if (strcmp(key, "path") == 0)
         return set_text(&channel->path, value);
-    return config_fail(loader, "there is no key '%s' in [channel %s]: expected one of method, path",
+    if (strcmp(key, "vsock-peers") == 0)
+        return set_text_or_none(&channel->vsock_peers, value);
+    return config_fail(loader,
+                       "there is no key '%s' in [channel %s]: expected one of method, path, "
+                       "vsock-peers",
                        key, name);
 }
 

@@ -34,6 +34,10 @@ int config_warn(struct config_loader *loader, const char *text, const char *name
 int config_set_entry(struct config_loader *loader, const char *group, const char *key,
                      const char *value) MUST_CHECK;
 
+/* Adds a channel of that name without anything else. Returns 0 or -ENOMEM. */
+int config_add_channel(struct config *config, const char *name,
+                       struct config_channel **ret_channel) MUST_CHECK;
+
 /* True if there is such a group. */
 bool config_has_group(const char *group);
 

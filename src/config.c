@@ -6,7 +6,9 @@
 #include "base/buffer.h"
 #include "base/key-file.h"
 #include "config-entry.h"
+#include "io/vsock-address.h"
 #include "options.h"
+#include "passed-sockets.h"
 
 #define BELLHOP_FILE "/etc/bellhop/bellhop.conf"
 
@@ -209,6 +211,71 @@ static int load_options(struct config_loader *loader, const struct options *opti
     return error < 0 ? error : load_lists(loader, options);
 }
 
+/* --- sockets that were passed --- */
+
+static struct config_channel *channel_named(struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->channel_count; i++)
+        if (strcmp(config->channels[i].name, name) == 0)
+            return &config->channels[i];
+    return NULL;
+}
+
+/* Makes a channel for a socket that belongs to none, with a name that is not taken. */
+static int add_channel_for_socket(struct config *config, struct config_channel **ret_channel)
+{
+    char name[32];
+
+    for (unsigned number = 2;; number++) {
+        snprintf(name, sizeof(name), "socket-%u", number);
+        if (!channel_named(config, name))
+            return config_add_channel(config, name, ret_channel);
+    }
+}
+
+/* As the classic agent does it: whatever method and path it was configured with, it serves that. */
+static int give_socket(struct config_loader *loader, struct config_channel *channel,
+                       const struct passed_socket *passed)
+{
+    if (channel->passed_fd)
+        return config_fail(loader, "two sockets were passed for channel '%s'", channel->name);
+    if (channel != &loader->config->channels[0] && channel->method &&
+        strcmp(channel->method, passed->method) != 0)
+        return config_fail(loader, "the socket that was passed for channel '%s' is for %s, not %s",
+                           channel->name, passed->method, channel->method);
+    free(channel->method);
+    free(channel->path);
+    channel->method = strdup(passed->method);
+    channel->path = strdup(passed->path);
+    channel->passed_fd = passed->fd;
+    return channel->method && channel->path ? 0 : -ENOMEM;
+}
+
+static int load_sockets(struct config_loader *loader, const struct passed_sockets *sockets)
+{
+    struct config *config = loader->config;
+    int error = 0;
+
+    /* Those with a name first: what they leave is for the others. */
+    for (size_t i = 0; i < sockets->count && error == 0; i++) {
+        struct config_channel *channel = channel_named(config, sockets->items[i].name);
+        if (channel)
+            error = give_socket(loader, channel, &sockets->items[i]);
+    }
+    size_t named_count = config->channel_count;
+    for (size_t i = 0; i < sockets->count && error == 0; i++) {
+        struct config_channel *channel = channel_named(config, sockets->items[i].name);
+        if (channel && (size_t)(channel - config->channels) < named_count)
+            continue;
+        channel = &config->channels[0];
+        if (channel->passed_fd)
+            error = add_channel_for_socket(config, &channel);
+        if (error == 0)
+            error = give_socket(loader, channel, &sockets->items[i]);
+    }
+    return error;
+}
+
 /* --- all together --- */
 
 static int check_names(struct config_loader *loader, const struct config_list *list,
@@ -239,6 +306,24 @@ static int set_defaults(struct config *config)
                : -ENOMEM;
 }
 
+static int check_vsock(struct config_loader *loader, const struct config_channel *channel)
+{
+    struct vsock_peers peers;
+    uint32_t cid, port;
+
+    if (vsock_address_parse(channel->path, &cid, &port) < 0)
+        return config_fail(loader,
+                           "'%s' is no address for channel '%s' (vsock-listen): expected CID:PORT, "
+                           "for example any:1024",
+                           channel->path, channel->name);
+    if (vsock_peers_parse(channel->vsock_peers, &peers) < 0)
+        return config_fail(loader,
+                           "'%s' does not fit 'vsock-peers' of channel '%s': expected any, or CIDs "
+                           "separated by ',' or ';'",
+                           channel->vsock_peers, channel->name);
+    return 0;
+}
+
 static int check_channel(struct config_loader *loader, size_t index)
 {
     struct config_channel *channel = &loader->config->channels[index];
@@ -259,6 +344,11 @@ static int check_channel(struct config_loader *loader, size_t index)
     }
     if (!channel->path || !*channel->path)
         return config_fail(loader, "channel '%s' (%s) needs a path", name, method->name);
+    if (strcmp(channel->method, "vsock-listen") == 0) {
+        int error = check_vsock(loader, channel);
+        if (error < 0)
+            return error;
+    }
     for (size_t i = 0; i < index; i++) {
         const struct config_channel *other = &loader->config->channels[i];
         if (strcmp(other->path, channel->path) == 0 && strcmp(other->method, channel->method) == 0)
@@ -301,6 +391,8 @@ static int load_all(struct config_loader *loader, const struct options *options)
         error = load_set(loader, options->sets.items[i]);
     if (error == 0)
         error = load_options(loader, options);
+    if (error == 0 && options->sockets)
+        error = load_sockets(loader, options->sockets);
     return error < 0 ? error : check_all(loader);
 }
 
@@ -355,6 +447,7 @@ void config_dump(const struct config *config, struct buffer *out)
     dump_bool(out, "daemon", config->daemon);
     dump_text(out, "method", config->channels[0].method);
     dump_text(out, "path", config->channels[0].path);
+    dump_text(out, "vsock-peers", config->channels[0].vsock_peers);
     dump_text(out, "logfile", config->logfile);
     dump_text(out, "pidfile", config->pidfile);
     dump_text(out, "fsfreeze-hook", config->fsfreeze_hook);
@@ -370,6 +463,7 @@ void config_dump(const struct config *config, struct buffer *out)
         buffer_append_format(out, "\n[channel %s]\n", config->channels[i].name);
         dump_text(out, "method", config->channels[i].method);
         dump_text(out, "path", config->channels[i].path);
+        dump_text(out, "vsock-peers", config->channels[i].vsock_peers);
     }
     settings_dump(&config->settings, out);
 }
@@ -381,6 +475,7 @@ struct config *config_free(struct config *config)
             free(config->channels[i].name);
             free(config->channels[i].method);
             free(config->channels[i].path);
+            free(config->channels[i].vsock_peers);
         }
         free(config->channels);
         free(config->logfile);

@@ -11,6 +11,9 @@
  *      /etc/qemu-ga/qemu-ga.conf
  *   4. --set
  *   5. the other options
+ *   6. sockets that a service manager passed: one whose name is a channel's is that channel's; of the
+ *      others the first is the classic channel's, as it is the classic agent's, and each further one
+ *      makes a channel of its own
  *
  * Either file may have every group: [general] with the classic keys, bellhop's own settings
  * (base/settings.h) and [channel NAME]. Only the lists of commands add up instead of being
@@ -41,6 +44,8 @@ struct config_channel {
     char *name;   /* of its group; CONFIG_CLASSIC_CHANNEL for the one of -m and -p */
     char *method; /* one of virtio-serial, isa-serial, unix-listen, vsock-listen */
     char *path;   /* never NULL: the method's default is filled in */
+    char *vsock_peers; /* which CIDs may connect; NULL: the host */
+    int passed_fd;     /* the socket, if it was passed to the agent; or 0 */
 };
 
 /* Commands in the order in which the classic agent's dump shows them, which means nothing. */

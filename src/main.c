@@ -22,6 +22,7 @@
 #include "config.h"
 #include "jobs/broker.h"
 #include "options.h"
+#include "passed-sockets.h"
 #include "pidfile.h"
 #include "security/gate.h"
 #include "service.h"
@@ -110,11 +111,15 @@ static int fill_channels(const struct config *config, struct agent_channel_optio
     for (size_t i = 0; i < config->channel_count; i++) {
         const struct config_channel *from = &config->channels[i];
         channels[i] = (struct agent_channel_options){
-            .name = from->name, .path = from->path, .retry_path = config->retry_path};
-        if (transport_method_from_name(from->method, &channels[i].method) < 0) {
-            log_error("channel %s: the method %s is not supported yet", from->name, from->method);
-            return -EOPNOTSUPP;
-        }
+            .name = from->name,
+            .path = from->path,
+            .retry_path = config->retry_path,
+            .vsock_peers = from->vsock_peers,
+            .passed_fd = from->passed_fd,
+        };
+        int error = transport_method_from_name(from->method, &channels[i].method);
+        if (error)
+            return error;
     }
     *ret_channels = take_ptr(&channels);
     return 0;
@@ -208,6 +213,7 @@ static int serve(const struct config *config)
 int main(int argc, char **argv)
 {
     _cleanup_(options_deinit) struct options options = {0};
+    _cleanup_(passed_sockets_deinit) struct passed_sockets sockets = {0};
     _cleanup_free_ char *reason = NULL;
     _cleanup_free_ const char **names = command_names();
     struct config *config = NULL;
@@ -232,7 +238,10 @@ int main(int argc, char **argv)
     case OPTIONS_DUMP_CONFIG:
         break;
     }
-    error = config_load(&options, names, &config, &reason);
+    options.sockets = &sockets;
+    error = passed_sockets_take(PASSED_SOCKETS_FIRST, &sockets, &reason);
+    if (!error)
+        error = config_load(&options, names, &config, &reason);
     if (error)
         return refuse(reason, error);
     int status = options.action == OPTIONS_DUMP_CONFIG ? print_config(config) : serve(config);

@@ -40,6 +40,9 @@ struct options {
     struct text_list allow_rpcs;
     struct text_list sets;    /* one GROUP.KEY=VALUE for each --set */
     struct text_list ignored; /* arguments that are no options: the classic agent ignores them */
+
+    /* What a service manager passed: not of the command line, the caller adds it. Or NULL. */
+    const struct passed_sockets *sockets;
 };
 
 /*

@@ -89,7 +89,8 @@ static bool is_lost(int error)
     return error == -ECONNREFUSED || error == -ENOTCONN || error == -ECONNRESET || error == -EPIPE;
 }
 
-int logger_socket_send(struct logger_socket *socket, const void *bytes, size_t length, int passed_fd)
+int logger_socket_send(struct logger_socket *socket, const void *bytes, size_t length,
+                       int passed_fd)
 {
     int error = socket->fd < 0 ? -ENOTCONN : send_once(socket->fd, bytes, length, passed_fd);
 

@@ -13,6 +13,7 @@
 
 #include "base/buffer.h"
 #include "options.h"
+#include "passed-sockets.h"
 
 /* Every test has a folder of its own with both files in it, which the environment names. */
 static char folder[64];
@@ -51,6 +52,8 @@ static void write_file(const char *path, const char *text)
     assert_int_equal(fclose(file), 0);
 }
 
+static const struct passed_sockets *passed; /* for the next configuration that is loaded */
+
 #define ARGS(...) ((const char *const[]){"bellhopd", ##__VA_ARGS__, NULL})
 
 static int load(const char *const *arguments, struct config **ret_config, char **ret_reason)
@@ -62,6 +65,7 @@ static int load(const char *const *arguments, struct config **ret_config, char *
     for (; arguments[argc]; argc++)
         argv[argc] = (char *)(uintptr_t)arguments[argc];
     assert_int_equal(options_parse(argc, argv, &options, ret_reason), 0);
+    options.sockets = passed;
     int error = config_load(&options, commands, ret_config, ret_reason);
     options_deinit(&options);
     return error;
@@ -410,10 +414,111 @@ static void test_bad_channels(void **state)
                   "/dev/virtio-ports/org.qemu.guest_agent.0)");
     write_file(classic_path, "[channel x]\nbaud=9600\n");
     check_refused(ARGS(), classic_path,
-                  ":2: there is no key 'baud' in [channel x]: expected one of method, path");
+                  ":2: there is no key 'baud' in [channel x]: expected one of method, path, "
+                  "vsock-peers");
     write_file(classic_path, "[channel general]\npath=/x\n");
     check_refused(ARGS(), classic_path,
                   ":1: the channel 'general' has its method and path in [general]");
+}
+
+static void test_vsock(void **state)
+{
+    (void)state;
+    write_file(classic_path, "[general]\nmethod=vsock-listen\npath=3:1024\n"
+                             "[channel x]\nmethod=vsock-listen\npath=any:5\nvsock-peers=1;2\n");
+    struct config *config = loaded(ARGS("--set", "general.vsock-peers=any"));
+    assert_string_equal(config->channels[0].vsock_peers, "any");
+    assert_string_equal(config->channels[1].vsock_peers, "1;2");
+    config_free(config);
+    check_dump(ARGS(), "[general]\ndaemon=false\nmethod=vsock-listen\npath=3:1024\n"
+                       "pidfile=/var/run/qemu-ga.pid\n" REST "block-rpcs=\n"
+                       "\n[channel x]\nmethod=vsock-listen\npath=any:5\nvsock-peers=1;2\n");
+    check_refused(
+        ARGS("-p", "1024"), NULL,
+        "'1024' is no address for channel 'general' (vsock-listen): expected CID:PORT, for "
+        "example any:1024");
+    check_refused(
+        ARGS("--set", "channel x.vsock-peers=host"), NULL,
+        "'host' does not fit 'vsock-peers' of channel 'x': expected any, or CIDs separated "
+        "by ',' or ';'");
+}
+
+static struct config *with_sockets(const struct passed_sockets *sockets,
+                                   const char *const *arguments)
+{
+    passed = sockets;
+    struct config *config = loaded(arguments);
+    passed = NULL;
+    return config;
+}
+
+static void check_channel(const struct config_channel *channel, const char *name,
+                          const char *method, const char *path, int passed_fd)
+{
+    assert_string_equal(channel->name, name);
+    assert_string_equal(channel->method, method);
+    assert_string_equal(channel->path, path);
+    assert_int_equal(channel->passed_fd, passed_fd);
+}
+
+#define TEXT(literal) ((char *)(uintptr_t)(literal))
+
+static void test_passed_socket_is_the_classic_channels(void **state)
+{
+    (void)state;
+    struct passed_socket socket = {
+        .fd = 3, .name = TEXT("bellhop.socket"), .method = "unix-listen", .path = TEXT("/run/x")};
+    const struct passed_sockets sockets = {.items = &socket, .count = 1};
+    struct config *config = with_sockets(&sockets, ARGS());
+    check_channel(&config->channels[0], "general", "unix-listen", "/run/x", 3);
+    assert_int_equal(config->channel_count, 1);
+    config_free(config);
+
+    /* whatever was configured; also without a path, which that method otherwise needs */
+    config = with_sockets(&sockets, ARGS("-m", "vsock-listen"));
+    check_channel(&config->channels[0], "general", "unix-listen", "/run/x", 3);
+    config_free(config);
+}
+
+static void test_passed_sockets_by_name(void **state)
+{
+    (void)state;
+    struct passed_socket items[] = {
+        {.fd = 3, .name = TEXT("bellhop.socket"), .method = "unix-listen", .path = TEXT("/run/1")},
+        {.fd = 4, .name = TEXT("monitor"), .method = "vsock-listen", .path = TEXT("any:7")},
+        {.fd = 5, .name = TEXT("bellhop.socket"), .method = "unix-listen", .path = TEXT("/run/3")},
+        {.fd = 6, .name = TEXT(""), .method = "unix-listen", .path = TEXT("/run/4")},
+    };
+    const struct passed_sockets sockets = {.items = items, .count = ARRAY_SIZE(items)};
+    write_file(classic_path, "[channel monitor]\nvsock-peers=any\n"
+                             "[channel socket-2]\nmethod=unix-listen\npath=/a\n");
+    struct config *config = with_sockets(&sockets, ARGS());
+    assert_int_equal(config->channel_count, 5);
+    check_channel(&config->channels[0], "general", "unix-listen", "/run/1", 3);
+    check_channel(&config->channels[1], "monitor", "vsock-listen", "any:7", 4);
+    assert_string_equal(config->channels[1].vsock_peers, "any");
+    check_channel(&config->channels[2], "socket-2", "unix-listen", "/a", 0);
+    check_channel(&config->channels[3], "socket-3", "unix-listen", "/run/3", 5);
+    check_channel(&config->channels[4], "socket-4", "unix-listen", "/run/4", 6);
+    config_free(config);
+}
+
+static void test_bad_passed_sockets(void **state)
+{
+    (void)state;
+    struct passed_socket items[] = {
+        {.fd = 3, .name = TEXT("monitor"), .method = "unix-listen", .path = TEXT("/run/1")},
+        {.fd = 4, .name = TEXT("monitor"), .method = "unix-listen", .path = TEXT("/run/2")},
+    };
+    const struct passed_sockets sockets = {.items = items, .count = ARRAY_SIZE(items)};
+    passed = &sockets;
+    write_file(classic_path, "[channel monitor]\n");
+    check_refused(ARGS(), NULL, "two sockets were passed for channel 'monitor'");
+    write_file(classic_path, "[channel monitor]\nmethod=vsock-listen\npath=any:7\n");
+    check_refused(ARGS(), NULL,
+                  "the socket that was passed for channel 'monitor' is for unix-listen, not "
+                  "vsock-listen");
+    passed = NULL;
 }
 
 static void test_which_classic_file(void **state)
@@ -522,6 +627,10 @@ int main(void)
         TEST(test_set),
         TEST(test_channels),
         TEST(test_bad_channels),
+        TEST(test_vsock),
+        TEST(test_passed_socket_is_the_classic_channels),
+        TEST(test_passed_sockets_by_name),
+        TEST(test_bad_passed_sockets),
         TEST(test_which_classic_file),
         TEST(test_fsfreeze_hook),
         TEST(test_pidfile),

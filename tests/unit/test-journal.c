@@ -69,8 +69,9 @@ static void test_newlines(void **state)
 static void test_bad_names(void **state)
 {
     static const char *const names[] = {
-        "", "_PID", "1A", "lower", "A B", "A=B", "A\nB", "\xc3\x84",
-        "A2345678901234567890123456789012345678901234567890123456789012345",
+        "",      "_PID",     "1A",
+        "lower", "A B",      "A=B",
+        "A\nB",  "\xc3\x84", "A2345678901234567890123456789012345678901234567890123456789012345",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -129,9 +130,8 @@ static void test_no_journal(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        journal_test(test_fields),      journal_test(test_newlines),
-        journal_test(test_bad_names),   journal_test(test_large_entry),
-        journal_test(test_no_journal),
+        journal_test(test_fields),      journal_test(test_newlines),   journal_test(test_bad_names),
+        journal_test(test_large_entry), journal_test(test_no_journal),
     };
 
     return cmocka_run_group_tests_name("journal", tests, NULL, NULL);

@@ -146,8 +146,10 @@ static void test_stderr_that_leads_to_the_journal(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        sink_test(test_journal),   sink_test(test_syslog),
-        sink_test(test_no_logger), sink_test(test_logger_comes_back),
+        sink_test(test_journal),
+        sink_test(test_syslog),
+        sink_test(test_no_logger),
+        sink_test(test_logger_comes_back),
         sink_test(test_stderr_that_leads_to_the_journal),
     };
 

@@ -46,7 +46,8 @@ static void test_a_logger_that_is_started_again_is_found(void **state)
 {
     assert_int_equal(logger_socket_send(out, "1", 1, -1), 0);
     logger_expect(&logger, "1");
-    for (int i = 0; i < 2; i++) { /* the first finds that it has gone, the second that it still is */
+    for (int i = 0; i < 2;
+         i++) { /* the first finds that it has gone, the second that it still is */
         logger.fd = close_fd(logger.fd);
         assert_int_equal(logger_socket_send(out, "2", 1, -1), -ECONNREFUSED);
         assert_int_equal(logger_socket_send(out, "3", 1, -1), -ECONNREFUSED);

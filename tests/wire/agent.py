@@ -169,7 +169,7 @@ class Agent:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                cwd="/", start_new_session=True, preexec_fn=_die_with_parent)
+                cwd="/", start_new_session=True, preexec_fn=die_with_parent)
         self.seen.add(self.process.pid)
         Agent.started.append(self)
         try:
@@ -447,7 +447,7 @@ class SlowOpen:
         wait_until(lambda: not self.agent.holds_open(self.path), what="closed " + self.path)
 
 
-def _die_with_parent():
+def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 

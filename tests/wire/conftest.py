@@ -84,12 +84,12 @@ def _binary(config, kind):
 
 @pytest.fixture
 def start_agent(request, kind):
-    """A function that starts an agent of the test's kind: start_agent(args=[...], ...). Its
-    differs() answers as the agents' does."""
+    """A function that starts an agent of the test's kind: start_agent(args=[...], ...), or one of a
+    class that is derived from Agent. Its differs() answers as the agents' does."""
     agents = []
 
-    def start(**options):
-        agent = Agent(kind, _binary(request.config, kind), **options)
+    def start(agent_class=Agent, **options):
+        agent = agent_class(kind, _binary(request.config, kind), **options)
         agents.append(agent)
         return agent.__enter__()
 

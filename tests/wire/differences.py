@@ -140,6 +140,19 @@ DIFFERENCES = {
         "test_service",
         "has one channel.",
         "A monitoring socket in the guest must not take the host's place."),
+    "anything-is-a-serial-line": Difference(
+        "test_serial",
+        "opens any file as a serial line, also one that is none.",
+        "A typing error in a path must not fill a file with replies."),
+    "serial-line-is-not-opened-again": Difference(
+        "test_serial",
+        "does not serve a line any more that was hung up; with --retry-path it starts again from the "
+        "beginning, after 5 seconds and without its file handles.",
+        "A line that comes back is the same channel."),
+    "one-passed-socket": Difference(
+        "test_activation",
+        "serves one socket that systemd passes, under whatever name, and no other channel.",
+        "One socket unit may have several addresses, and a name says whose they are."),
     "no-sd-notify": Difference(
         "test_service",
         "does not tell systemd that it is ready.",
