@@ -6,7 +6,7 @@
 #include "base/buffer.h"
 #include "base/key-file.h"
 #include "config-entry.h"
-#include "io/vsock-address.h"
+#include "base/vsock-address.h"
 #include "options.h"
 #include "passed-sockets.h"
 

@@ -17,7 +17,7 @@ const char command_line_help[] =
     "       bellhop [OPTION]... SOCKET read PATH\n"
     "       bellhop [OPTION]... SOCKET write PATH\n"
     "\n"
-    "Talks to the guest agent behind the unix socket SOCKET.\n"
+    "Talks to the guest agent behind the unix socket SOCKET, or behind vsock:CID:PORT.\n"
     "\n"
     "  COMMAND         sends one command of the protocol and prints what it returns as JSON:\n"
     "                  bellhop SOCKET guest-get-osinfo\n"

@@ -16,7 +16,7 @@
 #include <linux/vm_sockets.h>
 
 #include "base/log.h"
-#include "io/vsock-address.h"
+#include "base/vsock-address.h"
 
 struct transport_vsock {
     struct transport_listen listen;

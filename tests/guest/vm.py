@@ -65,6 +65,7 @@ class VmOptions:
     swap: bool = False  # a swap disk, so that suspend to disk works
     memory_module: bool = False  # 128 MiB that can be taken offline
     network: bool = False  # eth0, with nothing behind it
+    serial_line: bool = False  # a third serial port, /dev/ttyS2: connect_line() is its host's end
     vsock: bool = False  # vsock sockets over the guest's own loopback (CID 1)
     programs: tuple = ()  # of this machine, copied with their libraries to the same place
     files: tuple = ()  # (path in the guest, content) pairs
@@ -276,6 +277,9 @@ class Vm:
         if options.memory_module:
             arguments += ["-object", "memory-backend-ram,id=module,size=128M"]
             arguments += ["-device", "pc-dimm,memdev=module,id=dimm"]
+        if options.serial_line:  # with an interrupt of its own: the console has the usual one
+            arguments += ["-chardev", self._socket("line")]
+            arguments += ["-device", "isa-serial,chardev=line,index=2,irq=5"]
         if options.network:
             arguments += ["-netdev", "user,id=net,restrict=on"]
             arguments += ["-device", "virtio-net-pci,netdev=net,mac=52:54:00:12:34:56,romfile="]
@@ -332,6 +336,10 @@ class Vm:
     def connect(self):
         """Connects to the agent's port as a host does. QEMU takes one connection at a time."""
         return Channel(self._in("agent.sock"))
+
+    def connect_line(self):
+        """Connects to the serial line. QEMU takes one connection at a time."""
+        return Channel(self._in("line.sock"))
 
     @contextlib.contextmanager
     def session(self):

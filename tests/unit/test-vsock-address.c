@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#include "io/vsock-address.h"
+#include "base/vsock-address.h"
 
 static void test_addresses(void **state)
 {

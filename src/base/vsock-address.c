@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "io/vsock-address.h"
+#include "base/vsock-address.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef BELLHOP_IO_VSOCK_ADDRESS_H
-#define BELLHOP_IO_VSOCK_ADDRESS_H
+#ifndef BELLHOP_BASE_VSOCK_ADDRESS_H
+#define BELLHOP_BASE_VSOCK_ADDRESS_H
 
 /*
  * Addresses of vsock(7) as they are configured. A CID is the number of a machine: 2 is the host, 1 the
