@@ -51,7 +51,8 @@ static int vsock_path(const struct sockaddr_vm *address, char **ret_path)
     return printed < 0 ? -ENOMEM : 0;
 }
 
-/* Fills in method and path. Returns 0, -ENOMEM, or another -errno if it is no socket for an agent. */
+/* Fills in method and path. Returns 0, -ENOMEM, or another -errno if it is no socket for an agent.
+ */
 static int look_at(struct passed_socket *passed)
 {
     union {
@@ -132,8 +133,8 @@ int passed_sockets_take(int first_fd, struct passed_sockets *ret_sockets, char *
     *ret_reason = NULL;
     if (!names)
         return -ENOMEM;
-    bool is_ours = pid_text && count_text && parse_number(pid_text, INT32_MAX, &pid) &&
-                   pid == (long)getpid();
+    bool is_ours =
+        pid_text && count_text && parse_number(pid_text, INT32_MAX, &pid) && pid == (long)getpid();
     if (is_ours && !parse_number(count_text, SOCKETS_MAX, &count)) {
         if (asprintf(ret_reason, "LISTEN_FDS=%s: expected a number up to %d", count_text,
                      SOCKETS_MAX) < 0)
