@@ -153,6 +153,10 @@ DIFFERENCES = {
         "test_activation",
         "serves one socket that systemd passes, under whatever name, and no other channel.",
         "One socket unit may have several addresses, and a name says whose they are."),
+    "logs-to-files-only": Difference(
+        "test_service",
+        "logs to a file or to stderr.",
+        "A daemon's log belongs where the system keeps its logs."),
     "no-sd-notify": Difference(
         "test_service",
         "does not tell systemd that it is ready.",

@@ -269,6 +269,13 @@ def test_no_such_socket(tmp_path):
     assert result.errors.startswith("bellhop: cannot connect to %s/none: " % tmp_path)
 
 
+@pytest.mark.parametrize("address", ["vsock:", "vsock:3", "vsock:3:port", "vsock:host:1024"])
+def test_no_vsock_address(address):
+    result = run(address, PING)
+    assert result.status == 2
+    assert result.errors == "bellhop: %s is no address: expected vsock:CID:PORT\n" % address
+
+
 def test_nobody_listens(tmp_path):
     path = str(tmp_path / "dead")
     with socket.socket(socket.AF_UNIX) as dead:

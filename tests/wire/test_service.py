@@ -97,3 +97,42 @@ def test_several_channels(start_agent):
     assert agent.process.wait(seconds(10)) == 0
     agent.expect_clean_end = False
     assert not os.path.exists(second)
+
+
+@pytest.mark.bellhop_only("logs-to-files-only")
+@pytest.mark.parametrize("kind_of_log", ["journal", "syslog"])
+def test_log_to_a_logger(start_agent, tmp_path, kind_of_log):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as logger:
+        path = str(tmp_path / "logger")
+        logger.bind(path)
+        logger.settimeout(seconds(20))
+        agent = start_agent(args=["-v", "-l", "%s:%s" % (kind_of_log, path)])
+        received = b""
+        while b"is ready" not in received:
+            received = logger.recv(10000)
+        if kind_of_log == "journal":
+            fields = dict(line.split(b"=", 1) for line in received.splitlines())
+            assert fields[b"PRIORITY"] == b"6"
+            assert fields[b"MESSAGE"].startswith(b"bellhopd ")
+            assert fields[b"SYSLOG_IDENTIFIER"] == b"bellhopd"
+        else:
+            assert received.startswith(b"<30>bellhopd[%d]: bellhopd " % agent.pid)
+        assert agent.log() == ""
+        with agent.connect() as channel:
+            for _ in range(2000):  # nobody takes the log, and nobody waits for that
+                assert channel.cmd("guest-ping") == {}
+        while b"guest-ping" not in received:
+            received = logger.recv(10000)
+        while b"lost" not in received:  # what did not fit is counted
+            received = logger.recv(10000)
+
+
+@pytest.mark.bellhop_only("logs-to-files-only")
+def test_no_logger(agent, directory):
+    for name in ["journal", "syslog"]:
+        command = arguments(agent, directory)
+        command[-1] = "%s:%s" % (name, directory / "nothing")
+        started = subprocess.run(command, capture_output=True, timeout=seconds(20), check=False,
+                                 env=environment())
+        assert started.returncode == 1
+        assert b"nothing: No such file or directory" in started.stderr
