@@ -407,6 +407,8 @@ void channel_flush(struct channel *channel)
 void channel_drain(struct channel *channel, uint64_t until_ms)
 {
     struct iovec piece;
+    if (!channel->has_ended)
+        channel_go_on_later(channel); /* a port's poll() below may take the news of input */
     channel_flush(channel);
     while (!channel->has_ended && session_output(channel->session, &piece, 1) > 0) {
         uint64_t now_ms = clock_now_ms();
