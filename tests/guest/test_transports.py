@@ -142,3 +142,24 @@ def test_vsock_cid_of_another_machine(vm):
     vm.start_agent("-m", "vsock-listen", "-p", "77:1024", wait=False)
     assert vm.wait_agent_exit() == 1
     assert "this machine's CID is not 77" in vm.agent_log()
+
+
+# The system's log
+
+
+def test_log_to_syslog(vm):
+    """Where there is no journal, journal: is syslog: with a real one, which takes lines without a time."""
+    vm.shell.run("syslogd -O /run/messages")
+    try:
+        wait_until(lambda: vm.shell.run("ls /dev/log", check=False)[0] == 0, "syslogd listens")
+        vm.start_agent("-m", "isa-serial", "-p", LINE, "-l", "journal:", wait=False)
+        wait_until(
+            lambda: "is ready" in vm.shell.run("cat /run/messages", check=False)[1],
+            "the log reaches syslog",
+            30,
+        )
+        line = next(x for x in vm.shell.run("cat /run/messages").splitlines() if "is ready" in x)
+        assert f" daemon.info bellhopd[{vm.agent_pid()}]: bellhopd " in line, line
+        assert vm.agent_log() == ""
+    finally:
+        vm.shell.run("killall syslogd; rm -f /run/messages", check=False)
