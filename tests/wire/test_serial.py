@@ -169,3 +169,19 @@ def test_no_line(agent, tmp_path):
         assert started.returncode == 1
         assert str(path).encode() in started.stderr
     assert plain.read_bytes() == b""
+
+
+@pytest.mark.bellhop_only("one-channel")
+def test_a_line_as_a_further_channel(start_agent, tmp_path):
+    """It is served beside the other channel, and that one goes on when it is lost."""
+    line = Line(str(tmp_path / "line"))
+    agent = start_agent(config="[channel line]\nmethod=isa-serial\npath=%s\n" % line.path)
+    wait_until(line.is_raw, 20, "set-up of the line")
+    by_line = LineChannel(agent, line)
+    by_line.sync()
+    with agent.connect() as channel:
+        handle = channel.open_file(agent.file("some", b"0123456789"))
+        assert by_line.read_file(handle, 4)[0] == b"0123"
+        line.close()
+        wait_until(lambda: "channel line: %s is gone" % line.path in agent.log(), 20, "its loss")
+        assert channel.read_file(handle, 4)[0] == b"4567"
