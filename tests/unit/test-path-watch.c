@@ -115,9 +115,12 @@ static void test_one_shot(void **state)
 {
     struct fixture *fixture = *state;
 
+    assert_false(path_watch_is_armed(fixture->watch));
     assert_int_equal(path_watch_arm(fixture->watch, in(fixture, "port"), NULL), 0);
+    assert_true(path_watch_is_armed(fixture->watch));
     make_file(in(fixture, "port"));
     assert_int_equal(calls_so_far(fixture), 1);
+    assert_false(path_watch_is_armed(fixture->watch));
     assert_int_equal(unlink(in(fixture, "port")), 0);
     make_file(in(fixture, "port"));
     assert_int_equal(calls_so_far(fixture), 0);
@@ -252,6 +255,7 @@ static void test_disarmed_watch_is_silent(void **state)
 
     assert_int_equal(path_watch_arm(fixture->watch, in(fixture, "port"), NULL), 0);
     path_watch_disarm(fixture->watch);
+    assert_false(path_watch_is_armed(fixture->watch));
     make_file(in(fixture, "port"));
     assert_int_equal(calls_so_far(fixture), 0);
 }
@@ -273,6 +277,7 @@ static void test_relative_path_is_refused(void **state)
     struct fixture *fixture = *state;
 
     assert_int_equal(path_watch_arm(fixture->watch, "port", NULL), -EINVAL);
+    assert_false(path_watch_is_armed(fixture->watch));
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
