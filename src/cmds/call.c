@@ -81,6 +81,13 @@ bool call_is_interrupted(struct call *call)
     return task_is_interrupted(&call->task);
 }
 
+void call_on_overdue(struct call *call, void (*overdue)(void *context), void *context)
+{
+    assert_on_loop();
+    call->overdue = overdue;
+    call->overdue_context = context;
+}
+
 void call_complete(struct call *call)
 {
     task_finish(&call->task);

@@ -42,6 +42,8 @@ struct call {
     bool is_given_up;
     void (*told)(void *services, enum delivery what, uint64_t token);
     uint64_t told_token;
+    void (*overdue)(void *context); /* NULL: nothing can be ended */
+    void *overdue_context;
 
     /* owned by whoever has the call */
     char *text; /* the message, until it is decoded */

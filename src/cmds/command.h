@@ -124,6 +124,12 @@ void call_step(struct call *call, const char *format, ...) PRINTF_LIKE(2, 3);
  */
 bool call_is_interrupted(struct call *call);
 
+/*
+ * ON_LOOP: has `overdue` called on the loop if the deadline passes while the call is pending, to end
+ * what it waits for; call_complete() is due all the same. NULL: nothing waits any more.
+ */
+void call_on_overdue(struct call *call, void (*overdue)(void *context), void *context) ON_LOOP;
+
 /* ON_LOOP: ends a call whose hook returned CALL_PENDING. */
 void call_complete(struct call *call) ON_LOOP;
 

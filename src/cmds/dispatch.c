@@ -72,6 +72,8 @@ static void call_answer_overdue(struct call *call)
     log_error("%s hangs%s%s%s%s", call->command->name, step ? " " : "", step ? step : "",
               stuck[0] ? ", in the kernel's " : "", stuck);
 
+    if (call->overdue)
+        call->overdue(call->overdue_context);
     struct wire_error error = {0};
     wire_error_set(&error, WIRE_GENERIC_ERROR,
                    "%s did not finish within %llu s%s%s%s; it may still be running, and its effect "

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/utf8.h"
 #include "cmds/services.h"
 #include "jobs/broker-client.h"
@@ -145,6 +146,7 @@ static void program_has_ended(struct exec_job *job, int error, enum broker_stage
     helper_ended ended = run->ended;
     struct helper_result result = {.succeeded = false};
     char system[128];
+    call_on_overdue(call, NULL, NULL);
     free(run);
     if (!error)
         read_result(job, &result);
@@ -161,6 +163,17 @@ static void program_has_ended(struct exec_job *job, int error, enum broker_stage
         call_complete(call);
 }
 
+/* Nobody waits for it any more, and what waits for its lane would wait for ever. */
+static void program_is_overdue(void *context)
+{
+    struct helper_run *run = context;
+    int error = broker_client_kill(call_services(run->call)->broker, run);
+    if (error)
+        log_error("a program that hangs could not be killed: %s", strerror(-error));
+    else
+        log_warning("a program that hangs is killed");
+}
+
 enum call_next helper_program_start_take(struct call *call, struct spawn_payload *payload,
                                          helper_ended ended)
 {
@@ -171,8 +184,10 @@ enum call_next helper_program_start_take(struct call *call, struct spawn_payload
     if (run) {
         *run = (struct helper_run){.call = call, .ended = ended};
         if (broker_client_run_take(call_services(call)->broker, payload, program_has_ended, run,
-                                   reason) == 0)
+                                   reason) == 0) {
+            call_on_overdue(call, program_is_overdue, run);
             return CALL_PENDING;
+        }
         free(run);
     } else {
         spawn_payload_deinit(payload);

@@ -9,7 +9,8 @@
  *     run (worker):    helper_program_prepare()
  *     finish (loop):   return helper_program_start_take()  ─▶  `ended` (loop)
  *
- * No client can ask for its status.
+ * At the call's deadline the program is killed, with all of its process group. No client can ask for
+ * its status.
  */
 
 #include <stdbool.h>

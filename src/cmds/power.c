@@ -179,7 +179,7 @@ static enum call_next power_was_tried(struct call *call, const struct helper_res
     const struct power_state *state = call_state(call);
     if (result->succeeded)
         return CALL_ANSWER;
-    if (state->next < state->payload_count) {
+    if (state->next < state->payload_count && !call_is_interrupted(call)) {
         log_warning("%s: %s; trying another way", state->action->failure, result->said);
         return power_try(call);
     }

@@ -6,6 +6,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -322,6 +323,18 @@ int broker_client_run_take(struct broker_client *client, struct spawn_payload *p
     exec->ended = ended;
     exec->ended_context = context;
     return 0;
+}
+
+int broker_client_kill(struct broker_client *client, const void *context)
+{
+    assert_on_loop();
+    struct exec_job *exec;
+    if (!client->own)
+        return -ESRCH;
+    list_for_each (exec, &client->own->jobs, struct exec_job, of_peer)
+        if (exec->is_own && exec->ended_context == context)
+            return broker_peer_signal(exec, SIGKILL, true);
+    return -ESRCH;
 }
 
 int broker_client_signal(struct broker_client *client, struct exec_job *exec, int number,

@@ -59,6 +59,12 @@ int broker_client_run_take(struct broker_client *client, struct spawn_payload *p
                            exec_ended ended, void *context,
                            char ret_reason[JOB_REASON_MAX]) ON_LOOP MUST_CHECK;
 
+/*
+ * Kills the program that broker_client_run_take() started with this context, and all of its process
+ * group; `ended` will be called as for any other end. Returns 0; -ESRCH if there is none; or -errno.
+ */
+int broker_client_kill(struct broker_client *client, const void *context) ON_LOOP MUST_CHECK;
+
 /* Sends a signal to a program, or to its whole process group. Returns 0; -ESRCH; or -errno. */
 int broker_client_signal(struct broker_client *client, struct exec_job *job, int number,
                          bool to_group) ON_LOOP MUST_CHECK;

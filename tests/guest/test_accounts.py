@@ -7,7 +7,8 @@ import os
 
 import pytest
 
-from vm import VmOptions
+from host import wait_until
+from vm import PORT_PATH, VmOptions
 
 
 def _pam_files():
@@ -136,3 +137,28 @@ def test_without_chpasswd(agent, shadow):
     finally:
         agent.shell.run("mv /tmp/chpasswd /usr/sbin/chpasswd")
     assert shadow() == SHADOW
+
+
+def test_chpasswd_that_hangs_is_killed(vm, shadow):
+    """At the deadline, with whatever it started; and the account's lane is open again."""
+    vm.shell.run("mv /usr/sbin/chpasswd /tmp/chpasswd\n"
+                 "printf '#!/bin/sh\\nsleep 1000 & echo $! >/run/sleeper\\nwait\\n'"
+                 " >/usr/sbin/chpasswd\nchmod 755 /usr/sbin/chpasswd")
+    try:
+        vm.start_agent("-v", "-m", "virtio-serial", "-p", PORT_PATH,
+                       "--set", "deadline.guest-set-user-password=2")
+        with vm.session() as channel:
+            error = set_password(channel, "alice", b"x", timeout=60)["error"]["desc"]
+            assert "did not finish within 2 s (waiting for chpasswd)" in error
+        wait_until(lambda: vm.shell.run("test -e /proc/$(cat /run/sleeper)/exe", check=False)[0],
+                   "what it started has ended")
+    finally:
+        vm.shell.run("mv /tmp/chpasswd /usr/sbin/chpasswd")
+
+    def lane_is_open():
+        with vm.session() as channel:
+            return set_password(channel, "alice", b"now", timeout=60) == {"return": {}}
+
+    wait_until(lane_is_open, "a password can be set again", 60)
+    hashed = hash_of(shadow(), "alice")
+    assert crypt.crypt("now", hashed) == hashed

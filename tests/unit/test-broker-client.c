@@ -605,6 +605,22 @@ static void test_limits_are_not_for_the_agents_own_programs(void **state)
     assert_int_equal(end.wait_status, 0);
 }
 
+static void test_the_agents_own_program_can_be_killed(void **state)
+{
+    struct own_end end, other;
+    start_agent();
+    /* What it started would keep the output open. */
+    run_own("/bin/sh", "sleep 1000 & echo on; wait", "", &end);
+    run_own("/bin/sh", "cat", "x", &other);
+    WAIT_UNTIL(other.count == 1);
+    assert_int_equal(broker_client_kill(client, &other), -ESRCH);
+    assert_int_equal(broker_client_kill(client, &end), 0);
+    WAIT_UNTIL(end.count == 1);
+    assert_int_equal(end.job_state, JOB_DONE);
+    assert_int_equal(end.wait_status, W_EXITCODE(0, SIGKILL));
+    assert_int_equal(broker_client_kill(client, &end), -ESRCH);
+}
+
 static void test_the_end_of_a_lost_program_is_told(void **state)
 {
     const char *gate = make_fifo("gate");
@@ -644,6 +660,7 @@ int main(void)
         TEST(test_a_broker_that_takes_nothing_is_waited_for),
         TEST(test_the_agents_own_program_is_told_to_end),
         TEST(test_limits_are_not_for_the_agents_own_programs),
+        TEST(test_the_agents_own_program_can_be_killed),
         TEST(test_the_end_of_a_lost_program_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
