@@ -22,6 +22,7 @@
 #include "config.h"
 #include "jobs/broker.h"
 #include "options.h"
+#include "other-root.h"
 #include "passed-sockets.h"
 #include "pidfile.h"
 #include "security/gate.h"
@@ -242,6 +243,8 @@ int main(int argc, char **argv)
     error = passed_sockets_take(PASSED_SOCKETS_FIRST, &sockets, &reason);
     if (!error)
         error = config_load(&options, names, &config, &reason);
+    if (!error && options.root && options.action == OPTIONS_RUN)
+        error = other_root_use(options.root, &reason);
     if (error)
         return refuse(reason, error);
     int status = options.action == OPTIONS_DUMP_CONFIG ? print_config(config) : serve(config);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Long options without a letter. */
-enum { OPTION_SET = 256 };
+enum { OPTION_SET = 256, OPTION_ROOT };
 
 /* ':' first tells a missing argument from an unknown option. */
 static const char short_options[] = ":hVvdc:m:p:l:f:F::b:a:t:Dr";
@@ -28,6 +28,7 @@ static const struct option long_options[] = {
     {"dump-conf", no_argument, NULL, 'D'},
     {"retry-path", no_argument, NULL, 'r'},
     {"set", required_argument, NULL, OPTION_SET},
+    {"root", required_argument, NULL, OPTION_ROOT},
     {NULL, 0, NULL, 0},
 };
 
@@ -62,6 +63,9 @@ static int apply(struct options *options, int option, const char *value)
         return 0;
     case 'p':
         options->path = value;
+        return 0;
+    case OPTION_ROOT:
+        options->root = value;
         return 0;
     case 'l':
         options->logfile = value;
@@ -194,6 +198,8 @@ void options_print_help(FILE *out, const char *program)
           "                            program to run with 'freeze' and 'thaw'; -FFILE without a\n"
           "                            space; default: /etc/qemu/fsfreeze-hook\n"
           "  -t, --statedir=DIRECTORY  where state is kept (an absolute path; default: /var/run)\n"
+          "      --root=DIRECTORY      report on the system below a directory: for an agent in a\n"
+          "                            container. What would act on the agent's own is refused\n"
           "  -l, --logfile=FILE        log to a file, journal: or syslog: instead of stderr\n"
           "  -v, --verbose             log debugging information, too\n"
           "  -d, --daemonize           go to the background\n"

@@ -4,7 +4,7 @@
 
 /*
  * The command line of bellhopd, which takes every option of the classic agent (same letters, same
- * names, same abbreviations of names) and adds --set. It is only taken apart here; what the values
+ * names, same abbreviations of names) and adds --set and --root. It is only taken apart here; what the values
  * mean is config.h's. Start-up only: getopt_long(3) is not thread safe.
  */
 
@@ -31,6 +31,7 @@ struct options {
     const char *logfile;
     const char *pidfile;
     const char *statedir;
+    const char *root;
     const char *fsfreeze_hook; /* "" with wants_fsfreeze_hook: the default one */
     bool wants_fsfreeze_hook;
     bool daemonize;

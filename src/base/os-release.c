@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/sysroot.h"
 
 /* Generous: real ones have 500 bytes. A bound, so that a wrong path cannot eat the memory. */
 enum { FILE_BYTES_MAX = 1024 * 1024 };
@@ -217,9 +218,9 @@ int os_release_load(struct os_release *release, const char *const *paths)
     _cleanup_close_ int fd = -1;
 
     for (; fd < 0 && *paths; paths++) {
-        fd = open(*paths, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-        if (fd < 0 && errno != ENOENT)
-            return -errno;
+        fd = sysroot_open_path(*paths, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
+        if (fd < 0 && fd != -ENOENT)
+            return fd;
     }
     if (fd < 0)
         return -ENOENT;

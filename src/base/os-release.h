@@ -40,12 +40,13 @@ int os_release_parse(struct os_release *release, const char *text, size_t length
 
 /*
  * Reads the first file that exists of a NULL-terminated list, as the manual page demands: the
- * others are not looked at, even if it cannot be read. Blocks on the disk.
+ * others are not looked at, even if it cannot be read. Blocks on the disk. Paths are those of
+ * base/sysroot.h.
  * Returns 0; -ENOENT if none exists; -EFBIG above 1 MiB; or another -errno.
  */
 int os_release_load(struct os_release *release, const char *const *paths) MUST_CHECK;
 
-/* The list for this machine: /etc/os-release, /usr/lib/os-release. */
+/* The list for this machine : /etc/os-release, /usr/lib/os-release. */
 extern const char *const os_release_paths[];
 
 void os_release_deinit(struct os_release *release);

@@ -43,14 +43,18 @@ const char *sysroot_prefix(void)
     return root_prefix ? root_prefix : "";
 }
 
-static int open_path(const char *path, int flags)
+int sysroot_open_path(const char *path, int flags, mode_t mode)
 {
     flags |= O_CLOEXEC;
     int fd;
     if (root_fd < 0) {
-        fd = open(path, flags);
+        fd = open(path, flags, mode);
     } else {
-        struct open_how how = {.flags = (uint64_t)flags, .resolve = RESOLVE_IN_ROOT};
+        struct open_how how = {
+            .flags = (uint64_t)flags,
+            .mode = flags & O_CREAT ? mode : 0, /* openat2() insists */
+            .resolve = RESOLVE_IN_ROOT,
+        };
         fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
     }
     return fd < 0 ? -errno : fd;
@@ -64,7 +68,7 @@ static int open_va(int flags, const char *format, va_list arguments)
     int length = vsnprintf(path, sizeof(path), format, arguments);
     if (length < 0 || (size_t)length >= sizeof(path))
         return -ENAMETOOLONG;
-    return open_path(path, flags);
+    return sysroot_open_path(path, flags, 0);
 }
 
 /* Opens what the caller's format names. */

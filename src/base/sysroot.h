@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/cleanup.h"
 
@@ -28,6 +29,12 @@ const char *sysroot_prefix(void);
 
 /* Opens with O_CLOEXEC added to `flags` (no O_CREAT). Returns the descriptor. */
 int sysroot_open(int flags, const char *format, ...) PRINTF_LIKE(2, 3) MUST_CHECK;
+
+/*
+ * The same for a path as it stands, which may be a relative one: then it begins in the working
+ * directory, or with a prefix, there. `mode` is for O_CREAT, which may be among the flags.
+ */
+int sysroot_open_path(const char *path, int flags, mode_t mode) MUST_CHECK;
 
 /* Returns NULL with errno set. */
 DIR *sysroot_opendir(const char *format, ...) PRINTF_LIKE(1, 2) MUST_CHECK;

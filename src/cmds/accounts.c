@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "base/base64.h"
-#include "base/sysroot.h"
 #include "cmds/command.h"
 #include "cmds/helper-program.h"
 
@@ -46,15 +45,7 @@ static const char *find_forbidden(const struct password_args *args, size_t passw
 static int prepare_chpasswd(const struct password_args *args, size_t password_length,
                             struct spawn_payload *ret_payload)
 {
-    const char *arguments[4] = {NULL};
-    size_t count = 0;
-    if (args->crypted)
-        arguments[count++] = "-e";
-    if (sysroot_prefix()[0]) {
-        arguments[count++] = "-R";
-        arguments[count++] = sysroot_prefix();
-    }
-
+    const char *const arguments[] = {args->crypted ? "-e" : NULL, NULL};
     size_t username_length = strlen(args->username.data);
     size_t line_length = username_length + 1 + password_length + 1;
     char *line = malloc(line_length);
@@ -135,7 +126,7 @@ static const struct command rows[] = {
         .release = set_password_release,
         .lane = "account",
         .lane_arg = "username",
-        .flags = CMD_CHANGES_GUEST,
+        .flags = CMD_CHANGES_GUEST | CMD_OWN_SYSTEM,
     },
 };
 

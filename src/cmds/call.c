@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sysroot.h"
 #include "cmds/dispatch.h"
 #include "cmds/table.h"
 
@@ -235,8 +236,10 @@ void call_decode(struct call *call, const struct json_limits *limits)
     if (find_command(call, execute) < 0)
         return;
     if (!dispatcher_is_enabled(call->dispatcher, call->command_index)) {
-        wire_error_set(&call->error, WIRE_COMMAND_NOT_FOUND, "Command %s has been disabled",
-                       call->command->name);
+        bool is_elsewhere = call->command->flags & CMD_OWN_SYSTEM && sysroot_prefix()[0];
+        wire_error_set(&call->error, WIRE_COMMAND_NOT_FOUND, "Command %s has been disabled%s",
+                       call->command->name,
+                       is_elsewhere ? ": the agent only looks at the guest (--root)" : "");
         return;
     }
     decode_arguments(call, arguments);

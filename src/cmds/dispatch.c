@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/sysroot.h"
 #include "base/settings.h"
 #include "cmds/call.h"
 #include "cmds/services.h"
@@ -501,8 +502,9 @@ int dispatcher_new(const struct dispatcher_options *options, struct dispatcher *
     }
     for (size_t i = 0; i < command_count(); i++) {
         const struct command *command = command_at(i);
-        dispatcher->is_enabled[i] =
-            !(command->flags & CMD_UNSUPPORTED) && gate_allows(options->gate, command->name);
+        dispatcher->is_enabled[i] = !(command->flags & CMD_UNSUPPORTED) &&
+                                    gate_allows(options->gate, command->name) &&
+                                    !(command->flags & CMD_OWN_SYSTEM && sysroot_prefix()[0]);
         uint64_t fallback_s = command->flags & CMD_NO_DEADLINE ? 0 : settings->deadline_default_s;
         dispatcher->deadline_ms[i] = settings_deadline_ms(settings, command->name, fallback_s);
     }

@@ -333,7 +333,7 @@ static const struct command rows[] = {
         .run = exec_run,
         .finish = exec_finish,
         .release = exec_release,
-        .flags = CMD_CHANGES_GUEST,
+        .flags = CMD_CHANGES_GUEST | CMD_OWN_SYSTEM,
     },
     {
         .name = "guest-exec-status",

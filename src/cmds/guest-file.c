@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/sysroot.h"
+
 /* What stdio reads at once on nearly every file system. */
 enum { BLOCK_SIZE = 4096 };
 
@@ -45,18 +47,19 @@ int guest_file_mode_flags(const char *mode)
 
 /*
  * Creating exclusively and opening what exists are two steps, because O_CREAT alone follows a
- * dangling link: whoever may place one could have files created where he cannot.
+ * dangling link: whoever may place one could have files created where he cannot. Returns the
+ * descriptor or -errno.
  */
 static int open_or_create(const char *path, int flags)
 {
     /* Without O_NOCTTY a terminal opened for a client would become the daemon's own. */
     flags |= O_CLOEXEC | O_NOCTTY;
     if (flags & O_CREAT) {
-        int fd = open(path, flags | O_EXCL, 0666);
-        if (fd >= 0 || errno != EEXIST)
+        int fd = sysroot_open_path(path, flags | O_EXCL, 0666);
+        if (fd != -EEXIST)
             return fd;
     }
-    return open(path, flags & ~O_CREAT);
+    return sysroot_open_path(path, flags & ~O_CREAT, 0);
 }
 
 int guest_file_open(const char *path, int flags, struct guest_file **ret_file)
@@ -69,7 +72,9 @@ int guest_file_open(const char *path, int flags, struct guest_file **ret_file)
         return -ENOMEM;
 
     _cleanup_close_ int fd = open_or_create(path, flags);
-    int status = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+    if (fd < 0)
+        return fd;
+    int status = fcntl(fd, F_GETFL);
     if (status < 0 || fcntl(fd, F_SETFL, status | O_NONBLOCK) < 0)
         return -errno;
 

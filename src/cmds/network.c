@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/netlink.h"
@@ -63,9 +64,27 @@ static void write_interface(struct json_writer *reply, const struct network_inte
     json_end_object(reply);
 }
 
+/*
+ * The kernel tells of the network that the agent has. Which network a process has is what its link
+ * says: "net:[4026531840]".
+ */
+static bool has_another_network(void)
+{
+    char own[64] = "", other[64];
+    if (!sysroot_prefix()[0])
+        return false;
+    return readlink("/proc/self/ns/net", own, sizeof(own) - 1) < 0 ||
+           sysroot_readlink(other, sizeof(other), "/proc/1/ns/net") < 0 || strcmp(own, other) != 0;
+}
+
 static enum call_next interfaces_run(struct call *call)
 {
     struct network_interfaces interfaces;
+    if (has_another_network())
+        return call_fail(call,
+                         "the agent has another network than the guest that it looks at (--root "
+                         "%s): its container has to be started with the guest's",
+                         sysroot_prefix());
     call_step(call, "asking the kernel for the network interfaces");
     int error = network_interfaces_get(&interfaces);
     if (error)
@@ -170,11 +189,13 @@ static bool write_ipv6_route(struct json_writer *reply, const char *line)
 }
 
 /* Returns 0 or -errno; a kernel without that protocol has no table. */
-static int write_routes(struct json_writer *reply, const char *path,
+static int write_routes(struct json_writer *reply, const char *name,
                         bool (*write_route)(struct json_writer *reply, const char *line))
 {
     _cleanup_buffer_ struct buffer table = BUFFER_INIT;
-    int error = sysroot_read(&table, ROUTES_BYTES_MAX, "%s", path);
+    /* Each process has the tables of its own network. */
+    const char *process = sysroot_prefix()[0] ? "1/net" : "net";
+    int error = sysroot_read(&table, ROUTES_BYTES_MAX, "/proc/%s/%s", process, name);
     if (error)
         return error == -ENOENT ? 0 : error;
     char *rest = table.data, *line;
@@ -187,9 +208,9 @@ static enum call_next route_run(struct call *call)
 {
     struct json_writer *reply = call_reply(call);
     json_begin_array(reply);
-    int error = write_routes(reply, "/proc/net/route", write_ipv4_route);
+    int error = write_routes(reply, "route", write_ipv4_route);
     if (!error)
-        error = write_routes(reply, "/proc/net/ipv6_route", write_ipv6_route);
+        error = write_routes(reply, "ipv6_route", write_ipv6_route);
     if (error)
         return call_fail_errno(call, -error, "failed to read the routing tables");
     json_end_array(reply);

@@ -139,11 +139,6 @@ static void power_flush(struct call *call)
 /* On a worker: finds out what there is. */
 static enum call_next power_run(struct call *call, const struct power_action *action)
 {
-    if (sysroot_prefix()[0])
-        return call_fail(call,
-                         "an agent that looks at another system (--root %s) has no power "
-                         "over it",
-                         sysroot_prefix());
     struct power_state *state = calloc(1, sizeof(*state));
     if (!state)
         return call_fail(call, "Out of memory");
@@ -278,7 +273,7 @@ static enum call_next suspend_hybrid_run(struct call *call)
 
 /* --- the rows --- */
 
-#define POWER_FLAGS (CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_NO_SUCCESS_REPLY)
+#define POWER_FLAGS (CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_NO_SUCCESS_REPLY | CMD_OWN_SYSTEM)
 
 /* The guest may sleep for months: an error for that afterwards would be one too many. */
 #define SUSPEND(wire_name, text, run_hook)                                                     \

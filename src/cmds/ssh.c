@@ -173,6 +173,7 @@ static const struct command commands[] = {
         .release = keys_release,
         .lane = "account",
         .lane_arg = "username",
+        .flags = CMD_OWN_SYSTEM,
     },
     {
         .name = "guest-ssh-add-authorized-keys",
@@ -184,7 +185,7 @@ static const struct command commands[] = {
         .release = keys_release,
         .lane = "account",
         .lane_arg = "username",
-        .flags = CMD_CHANGES_GUEST,
+        .flags = CMD_CHANGES_GUEST | CMD_OWN_SYSTEM,
     },
     {
         .name = "guest-ssh-remove-authorized-keys",
@@ -196,7 +197,7 @@ static const struct command commands[] = {
         .release = keys_release,
         .lane = "account",
         .lane_arg = "username",
-        .flags = CMD_CHANGES_GUEST,
+        .flags = CMD_CHANGES_GUEST | CMD_OWN_SYSTEM,
     },
 };
 

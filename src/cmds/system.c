@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/os-release.h"
+#include "base/sysroot.h"
 #include "cmds/command.h"
 
 /* --- guest-get-time --- */
@@ -24,15 +25,33 @@ static enum call_next get_time_run(struct call *call)
 
 /* --- guest-get-host-name --- */
 
-static enum call_next get_host_name_run(struct call *call)
+static void write_host_name(struct json_writer *reply, const char *name)
+{
+    json_begin_object(reply);
+    json_member_string(reply, "host-name", name);
+    json_end_object(reply);
+}
+
+/* Needs no worker, but in an agent that looks at another system: the kernel tells only its own. */
+static enum call_next get_host_name_prepare(struct call *call)
 {
     struct utsname system;
+    if (sysroot_prefix()[0])
+        return CALL_CONTINUE;
     if (uname(&system) < 0)
         return call_fail_errno(call, errno, "failed to get the host name");
-    struct json_writer *reply = call_reply(call);
-    json_begin_object(reply);
-    json_member_string(reply, "host-name", system.nodename);
-    json_end_object(reply);
+    write_host_name(call_reply(call), system.nodename);
+    return CALL_ANSWER;
+}
+
+static enum call_next get_host_name_run(struct call *call)
+{
+    char name[256];
+    call_step(call, "reading /etc/hostname");
+    int error = sysroot_read_line(name, sizeof(name), "/etc/hostname");
+    if (error)
+        return call_fail_errno(call, -error, "failed to read /etc/hostname");
+    write_host_name(call_reply(call), name);
     return CALL_CONTINUE;
 }
 
@@ -113,8 +132,8 @@ static const struct command commands[] = {
     {
         .name = "guest-get-host-name",
         .summary = "The guest's host name",
+        .prepare = get_host_name_prepare,
         .run = get_host_name_run,
-        .flags = CMD_ON_LOOP,
     },
     {
         .name = "guest-get-timezone",

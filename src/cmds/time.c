@@ -89,7 +89,7 @@ static const struct command rows[] = {
         .args_size = sizeof(struct set_time_args),
         .run = set_time_run,
         .lane = "time",
-        .flags = CMD_CHANGES_GUEST | CMD_EXPIRES,
+        .flags = CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_OWN_SYSTEM,
     },
 };
 

@@ -117,7 +117,8 @@ static void test_lists(void **state)
     struct options options;
 
     parse(COMMAND_LINE("-b", "a,b", "--block-rpcs=c", "--blacklist=d", "--black", "e", "-a", "f",
-                       "--allow-rpcs=", "--set", "pool.workers=3", "--set=exec.kept=4"),
+                       "--allow-rpcs=", "--set", "pool.workers=3", "--set=exec.kept=4",
+                       "--root=/host"),
           &options);
     assert_int_equal(options.block_rpcs.count, 4);
     assert_string_equal(options.block_rpcs.items[0], "a,b");
@@ -129,6 +130,7 @@ static void test_lists(void **state)
     assert_string_equal(options.allow_rpcs.items[1], "");
     assert_int_equal(options.sets.count, 2);
     assert_string_equal(options.sets.items[1], "exec.kept=4");
+    assert_string_equal(options.root, "/host");
     options_deinit(&options);
 }
 

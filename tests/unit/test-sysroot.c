@@ -118,6 +118,23 @@ static void test_lists(void **state)
     assert_int_equal(errno, ENOTDIR);
 }
 
+static void test_opens_paths_as_they_stand(void **state)
+{
+    int fd = sysroot_open_path("/sys/%s", O_WRONLY | O_CREAT | O_EXCL, 0640);
+    struct stat status;
+    assert_true(fd >= 0);
+    assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    assert_int_equal(fstat(fd, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0640);
+    close(fd);
+    assert_int_equal(sysroot_open_path("/sys/%s", O_WRONLY | O_CREAT | O_EXCL, 0640), -EEXIST);
+    fd = sysroot_open_path("sys/%s", O_RDONLY, 0);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(sysroot_open_path("/sys/none", O_RDONLY, 0), -ENOENT);
+    assert_int_equal(sysroot_open_path("", O_RDONLY, 0), -ENOENT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +143,7 @@ int main(void)
         cmocka_unit_test(test_reads_whole_files),
         cmocka_unit_test(test_writes),
         cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_opens_paths_as_they_stand),
     };
     return cmocka_run_group_tests_name("sysroot", tests, setup, teardown);
 }
