@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/sysroot.h"
 #include "base/text-list.h"
+#include "base/udev-library.h"
 
 enum { UEVENT_MAX = 64 * 1024, UDEV_DATA_MAX = 1024 * 1024 };
 
@@ -169,9 +170,34 @@ int block_device_node(const struct block_device *device, char *ret_node, size_t 
 static int udev_serial(const struct block_device *device, char *ret_serial, size_t size)
 {
     _cleanup_buffer_ struct buffer text = BUFFER_INIT;
+#if HAVE_LIBUDEV
+    if (!sysroot_prefix()[0]) /* the library knows no prefix */
+        return udev_library_property(device->major, device->minor, "ID_SERIAL", ret_serial, size);
+#endif
     int r =
         sysroot_read(&text, UDEV_DATA_MAX, "/run/udev/data/b%u:%u", device->major, device->minor);
     return r < 0 ? r : find_line(&text, "E:ID_SERIAL=", ret_serial, size);
+}
+
+/* SCSI's page of vital product data 0x80 (SPC): a head of 4 bytes, then the number in ASCII. */
+static int scsi_serial(const struct block_device *disk, char *ret_serial, size_t size)
+{
+    enum { HEAD = 4, PAGE_MAX = HEAD + 0xffff };
+    _cleanup_buffer_ struct buffer page = BUFFER_INIT;
+    int r = sysroot_read(&page, PAGE_MAX, "%s/device/vpd_pg80", disk->path);
+    if (r < 0 || page.length <= HEAD || (unsigned char)page.data[1] != 0x80)
+        return -ENOENT;
+    const char *start = page.data + HEAD, *end = page.data + page.length;
+    while (start < end && (*start == ' ' || *start == '\0'))
+        start++;
+    while (end > start && (end[-1] == ' ' || end[-1] == '\0'))
+        end--;
+    size_t length = (size_t)(end - start);
+    if (length == 0 || length >= size || memchr(start, '\0', length))
+        return -ENOENT;
+    memcpy(ret_serial, start, length);
+    ret_serial[length] = '\0';
+    return 0;
 }
 
 int block_device_serial(const struct block_device *device, char *ret_serial, size_t size)
@@ -183,8 +209,13 @@ int block_device_serial(const struct block_device *device, char *ret_serial, siz
         block_device_copy(&disk, device);
     else if (udev_serial(&disk, ret_serial, size) == 0)
         return 0;
-    int r = sysroot_read_line(ret_serial, size, "%s/serial", disk.path);
-    return r == 0 && ret_serial[0] ? 0 : -ENOENT;
+    /* A virtio disk has it itself; of NVMe the controller has it, of MMC the card. */
+    static const char *const places[] = {"serial", "device/serial"};
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+        if (sysroot_read_line(ret_serial, size, "%s/%s", disk.path, places[i]) == 0 &&
+            ret_serial[0])
+            return 0;
+    return scsi_serial(&disk, ret_serial, size);
 }
 
 int block_device_alias(const struct block_device *device, char *ret_alias, size_t size)

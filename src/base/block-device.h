@@ -49,8 +49,9 @@ bool block_device_is_virtual(const struct block_device *device);
 int block_device_node(const struct block_device *device, char *ret_node, size_t size) MUST_CHECK;
 
 /*
- * The serial number that udev found out (ID_SERIAL), else the one of a virtio disk, which is the
- * same without udev. Returns 0, or -ENOENT if none is known.
+ * The serial number that udev found out (ID_SERIAL), else the one that the kernel shows: it is the
+ * same for virtio; for NVMe, MMC and SCSI (SATA, USB) it is the bare one, where udev puts the model
+ * before it. Returns 0, or -ENOENT if none is known.
  */
 int block_device_serial(const struct block_device *device, char *ret_serial, size_t size)
     MUST_CHECK;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/mount-library.h"
 #include "base/sysroot.h"
 
 /* The kernel allows 100,000 mounts (fs.mount-max), each with two paths. */
@@ -291,6 +292,19 @@ static int build_indexes(struct mount_table *table)
 
 /* --- the table --- */
 
+/* Completes a table that has its mounts and nothing else yet, and takes it. */
+static int finish_take(struct mount_table *ret_table, struct mount_table *table)
+{
+    int r = find_reachable(table);
+    if (r == 0)
+        r = build_indexes(table);
+    if (r < 0)
+        return r;
+    *ret_table = *table;
+    *table = (struct mount_table){0};
+    return 0;
+}
+
 int mount_table_parse_take(struct mount_table *ret_table, struct buffer *text)
 {
     _cleanup_(mount_table_deinit) struct mount_table table = {0};
@@ -303,20 +317,26 @@ int mount_table_parse_take(struct mount_table *ret_table, struct buffer *text)
     while (rest && (line = strsep(&rest, "\n")))
         if (parse_line(line, &table.mounts[table.count]))
             table.count++;
-
-    int r = find_reachable(&table);
-    if (r == 0)
-        r = build_indexes(&table);
-    if (r < 0)
-        return r;
-    *ret_table = table;
-    table = (struct mount_table){0};
-    return 0;
+    return finish_take(ret_table, &table);
 }
+
+#if HAVE_LIBMOUNT
+static int load_by_library(struct mount_table *ret_table)
+{
+    _cleanup_(mount_table_deinit) struct mount_table table = {0};
+    *ret_table = (struct mount_table){0};
+    int r = mount_library_read(&table.mounts, &table.count, &table.text);
+    return r < 0 ? r : finish_take(ret_table, &table);
+}
+#endif
 
 int mount_table_load(struct mount_table *ret_table)
 {
     _cleanup_buffer_ struct buffer text = BUFFER_INIT;
+#if HAVE_LIBMOUNT
+    if (!sysroot_prefix()[0]) /* the library knows no prefix */
+        return load_by_library(ret_table);
+#endif
     int r = sysroot_read(&text, TEXT_MAX,
                          sysroot_prefix()[0] ? "/proc/1/mountinfo" : "/proc/self/mountinfo");
     return r < 0 ? r : mount_table_parse_take(ret_table, &text);

@@ -32,6 +32,14 @@ static const char tree[] =
     "file /sys/devices/pci0000:00/0000:00:05.0/block/cciss!c0d0/uevent\n|DEVNAME=cciss/c0d0\n"
     "file /sys/devices/pci0000:00/0000:00:05.0/block/cciss!c0d0/serial\n| S123 \n"
     "dir /sys/devices/pci0000:00/0000:00:06.0/nvme0c0n1\n"
+    "link /sys/class/block/nvme7n1 ../../devices/pci0000:00/0000:00:06.0/nvme/nvme7/nvme7n1\n"
+    "link /sys/devices/pci0000:00/0000:00:06.0/nvme/nvme7/nvme7n1/device ../../nvme7\n"
+    "file /sys/devices/pci0000:00/0000:00:06.0/nvme/nvme7/nvme7n1/dev\n|259:0\n"
+    "file /sys/devices/pci0000:00/0000:00:06.0/nvme/nvme7/serial\n|NVMEA               \n"
+    "link /sys/class/block/sdq ../../devices/pci0000:00/0000:00:04.0/host0/0:0:0:0/block/sdq\n"
+    "link /sys/devices/pci0000:00/0000:00:04.0/host0/0:0:0:0/block/sdq/device ../../../0:0:0:0\n"
+    "file /sys/devices/pci0000:00/0000:00:04.0/host0/0:0:0:0/block/sdq/dev\n|8:16\n"
+    "file /sys/devices/pci0000:00/0000:00:04.0/host0/0:0:0:0/vpd_pg80\n"
     "file /sys/devices/virtual/block/dm-2/dev\n|252:2\n"
     "file /sys/devices/virtual/block/dm-2/dm/name\n|vg-data\n"
     "link /sys/devices/virtual/block/dm-2/slaves/sda1 ../x\n"
@@ -157,12 +165,74 @@ static void test_slaves(void **state)
     buffer_deinit(&names);
 }
 
+/* Written as bytes, which the trees' lines cannot: they end with a newline. */
+static void write_page(const char *bytes, size_t length)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/sys/devices/pci0000:00/0000:00:04.0/host0/0:0:0:0/vpd_pg80",
+             root);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, length, file), length);
+    fclose(file);
+}
+
+static void test_serials_without_udev(void **state)
+{
+    struct block_device device;
+    char serial[16];
+    assert_int_equal(block_device_by_name(&device, "nvme7n1"), 0);
+    assert_int_equal(block_device_serial(&device, serial, sizeof(serial)), 0);
+    assert_string_equal(serial, "NVMEA");
+
+    assert_int_equal(block_device_by_name(&device, "sdq"), 0);
+    write_page("\0\x80\0\x08   QM 01", 12);
+    assert_int_equal(block_device_serial(&device, serial, sizeof(serial)), 0);
+    assert_string_equal(serial, "QM 01");
+    write_page("\0\x80\0\x14 12345678901234567890", 25);
+    assert_int_equal(block_device_serial(&device, serial, sizeof(serial)), -ENOENT);
+    write_page("\0\x83\0\x02QM", 6);
+    assert_int_equal(block_device_serial(&device, serial, sizeof(serial)), -ENOENT);
+    write_page("\0\x80\0\x04  \0\0", 8);
+    assert_int_equal(block_device_serial(&device, serial, sizeof(serial)), -ENOENT);
+    write_page("\0\x80", 2);
+    assert_int_equal(block_device_serial(&device, serial, sizeof(serial)), -ENOENT);
+}
+
+/* Whether libudev is asked or its files are read is no difference: "/" is a prefix. */
+static void test_this_machine_s_serials(void **state)
+{
+    _cleanup_closedir_ DIR *directory = opendir("/sys/class/block");
+    const struct dirent *entry;
+    while (directory && (entry = readdir(directory))) {
+        struct block_device device;
+        char serials[2][512] = {"", ""};
+        int errors[2] = {0, 0};
+        for (size_t i = 0; i < 2; i++) {
+            assert_int_equal(sysroot_set(i == 0 ? NULL : "/"), 0);
+            errors[i] = block_device_by_name(&device, entry->d_name);
+            if (errors[i] == 0)
+                errors[i] = block_device_serial(&device, serials[i], sizeof(serials[i]));
+        }
+        if (errors[0] == -ENODEV || errors[1] == -ENODEV) /* "..", or it has just gone */
+            continue;
+        assert_int_equal(errors[0], errors[1]);
+        if (errors[0] == 0)
+            assert_string_equal(serials[0], serials[1]);
+    }
+    assert_int_equal(sysroot_set(root), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_finding), cmocka_unit_test(test_partitions),
-        cmocka_unit_test(test_members), cmocka_unit_test(test_backing_file),
+        cmocka_unit_test(test_finding),
+        cmocka_unit_test(test_partitions),
+        cmocka_unit_test(test_members),
+        cmocka_unit_test(test_backing_file),
         cmocka_unit_test(test_slaves),
+        cmocka_unit_test(test_serials_without_udev),
+        cmocka_unit_test(test_this_machine_s_serials),
     };
     return cmocka_run_group_tests(tests, use_tree, remove_tree);
 }

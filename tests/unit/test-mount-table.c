@@ -180,6 +180,46 @@ static void test_find_path(void **state)
     mount_table_deinit(&table);
 }
 
+static bool is_same_text(const char *left, const char *right)
+{
+    return strcmp(left, right) == 0;
+}
+
+/* Sources may differ: libmount knows what "/dev/root" is. */
+static bool is_same_table(const struct mount_table *left, const struct mount_table *right)
+{
+    if (left->count != right->count || left->point_count != right->point_count ||
+        left->superblock_count != right->superblock_count)
+        return false;
+    for (size_t i = 0; i < left->count; i++) {
+        const struct mount *a = &left->mounts[i], *b = &right->mounts[i];
+        if (a->id != b->id || a->parent_id != b->parent_id || a->major != b->major ||
+            a->minor != b->minor || a->superblock != b->superblock ||
+            a->is_reachable != b->is_reachable || !is_same_text(a->root, b->root) ||
+            !is_same_text(a->point, b->point) || !is_same_text(a->options, b->options) ||
+            !is_same_text(a->type, b->type) || !is_same_text(a->super_options, b->super_options))
+            return false;
+    }
+    return true;
+}
+
+/* Others may mount something between the two looks. */
+static void test_library_and_text_tell_the_same(void **state)
+{
+    bool is_same = false;
+    for (unsigned try = 0; !is_same && try < 100; try++) {
+        struct mount_table loaded, parsed;
+        struct buffer text = BUFFER_INIT;
+        assert_int_equal(mount_table_load(&loaded), 0);
+        assert_int_equal(sysroot_read(&text, 1 << 24, "/proc/self/mountinfo"), 0);
+        assert_int_equal(mount_table_parse_take(&parsed, &text), 0);
+        is_same = is_same_table(&loaded, &parsed);
+        mount_table_deinit(&loaded);
+        mount_table_deinit(&parsed);
+    }
+    assert_true(is_same);
+}
+
 static void test_load(void **state)
 {
     char root[32];
@@ -211,6 +251,7 @@ int main(void)
         cmocka_unit_test(test_superblock_is_shown_where_it_can_be_reached),
         cmocka_unit_test(test_find_path),
         cmocka_unit_test(test_load),
+        cmocka_unit_test(test_library_and_text_tell_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
