@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""File systems and disks on real device stacks: LVM on RAID, btrfs, loop, NVMe, SCSI, IDE.
+"""File systems and disks on real device stacks: LVM on RAID, encryption on multipath, btrfs, loop,
+NVMe, SCSI, IDE.
 
 With BELLHOP_RECORD_DIR set, what the agent read there is written to that directory as file trees
 for the unit tests (tests/unit/trees).
@@ -199,6 +200,55 @@ def test_stack(stack):
     assert "/dev/loop1" not in disks
     assert disks["/dev/vda"]["address"] in data["disk"]
     compare_with_reference(stack, entries, disks)
+
+
+@pytest.fixture
+def crypt(fresh_vm, tmp_path):
+    """Encryption on a disk that two ways lead to, as a SAN's: the same file twice."""
+    path = sparse(tmp_path, "san", 64)
+    arguments = ["-device", "virtio-scsi-pci,id=one", "-device", "virtio-scsi-pci,id=two"]
+    for bus in ("one", "two"):
+        arguments += ["-drive", f"if=none,id=san{bus},file={path},format=raw,cache=unsafe,"
+                                "file.locking=off"]
+        arguments += ["-device", f"scsi-hd,bus={bus}.0,drive=san{bus},serial=SAN,scsi-id=5,"
+                                 "share-rw=on"]
+    vm = fresh_vm(
+        udev=True, programs=(program("dmsetup"), program("mkfs.ext4")), files=(recorder(),),
+        qemu_arguments=tuple(arguments),
+        modules=("virtio_scsi", "sd_mod", "crc32c_generic", "ext4", "dm_mod", "dm_multipath",
+                 "dm_round_robin", "dm_crypt", "aes_generic", "xts", "ecb", "cbc"))
+    create = f"{program('dmsetup')} create --noudevrules --noudevsync"
+    sectors = 64 << 11
+    vm.shell.run(f"{create} san --uuid mpath-san --table '0 {sectors} multipath 0 0 1 1 "
+                 "round-robin 0 2 1 /dev/sda 100 /dev/sdb 100'", timeout=60)
+    vm.shell.run(f"{create} secret --uuid CRYPT-PLAIN-secret --table '0 {sectors} crypt "
+                 f"aes-xts-plain64 {'0123456789abcdef' * 4} 0 /dev/dm-0 0'", timeout=60)
+    vm.shell.run("mkfs.ext4 -q /dev/dm-1; mkdir -p /mnt/secret; udevadm settle;"
+                 "mount -t ext4 /dev/dm-1 /mnt/secret", timeout=60)
+    return vm
+
+
+@pytest.mark.time_limit(300)
+def test_encryption_on_multipath(crypt):
+    record(crypt, "crypt-on-multipath.tree", "encryption (dm-crypt) on multipath, two SCSI paths")
+    crypt.start_agent()
+    with crypt.connect() as channel:
+        channel.sync()
+        entry, = channel.run("guest-get-fsinfo")
+        disks = by("name", channel.run("guest-get-disks"))
+    assert (entry["name"], entry["mountpoint"], entry["type"]) == ("dm-1", "/mnt/secret", "ext4")
+    assert brief(entry["disk"]) == [("/dev/sda", "scsi", 0, 5, 0), ("/dev/sdb", "scsi", 0, 5, 0)]
+    for disk in entry["disk"]:
+        assert disk["serial"].endswith("SAN")
+        assert disk["pci-controller"] == pci_slots(crypt, disk["dev"][5:])
+    slots = [disk["pci-controller"]["slot"] for disk in entry["disk"]]
+    assert len(set(slots)) == 2, "each path is shown with its own controller"
+    check_sizes(crypt, entry)
+    assert disks["/dev/dm-1"] == {"name": "/dev/dm-1", "dependencies": ["/dev/dm-0"],
+                                  "partition": False, "alias": "secret"}
+    assert disks["/dev/dm-0"]["alias"] == "san"
+    assert sorted(disks["/dev/dm-0"]["dependencies"]) == ["/dev/sda", "/dev/sdb"]
+    compare_with_reference(crypt, [entry], disks)
 
 
 def node(vm, serial):

@@ -130,6 +130,43 @@ static void test_stacks(void **state)
     expect("/cachefs", "sda ");
 }
 
+static void test_encryption_on_multipath(void **state)
+{
+    struct block_device device;
+    char alias[32];
+    file_tree_use_recorded(root, "crypt-on-multipath.tree");
+    load();
+    expect("/mnt/secret", "sda sdb ");
+    assert_int_equal(storage_device(mount_table_find_path(&table, "/mnt/secret"), &device), 0);
+    assert_string_equal(device.name, "dm-1");
+    assert_int_equal(block_device_alias(&device, alias, sizeof(alias)), 0);
+    assert_string_equal(alias, "secret");
+}
+
+/*
+ * Written by hand, after Documentation/admin-guide/bcache.rst and drivers/md/bcache: the device
+ * holds its backing device and, once attached, the cache. One that is not attached has the former
+ * alone.
+ */
+static void test_bcache(void **state)
+{
+    file_tree_use(
+        root,
+        "file /proc/1/mountinfo\n"
+        "|1 0 8:0 / / rw - ext4 /dev/sda rw\n"
+        "|2 1 251:0 / /cached rw - xfs /dev/bcache0 rw\n"
+        "|3 1 251:129 / /part rw - ext4 /dev/bcache1p1 rw\n" REAL("8:0", "sda") REAL("8:16", "sdb")
+            REAL("8:32", "sdc") VIRTUAL("251:0", "bcache0") SLAVE("bcache0", "sdb")
+                SLAVE("bcache0", "sdc") VIRTUAL("251:128", "bcache1") SLAVE(
+                    "bcache1",
+                    "sda") "link /sys/dev/block/251:129 "
+                           "../../devices/virtual/block/bcache1/bcache1p1\n"
+                           "file /sys/devices/virtual/block/bcache1/bcache1p1/partition\n|1\n");
+    load();
+    expect("/cached", "sdb sdc ");
+    expect("/part", "sda ");
+}
+
 static void test_btrfs(void **state)
 {
     /* Written by hand: two of them, one with a device that is gone. */
@@ -162,6 +199,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_recorded, remove_tree),
         cmocka_unit_test_teardown(test_stacks, remove_tree),
+        cmocka_unit_test_teardown(test_encryption_on_multipath, remove_tree),
+        cmocka_unit_test_teardown(test_bcache, remove_tree),
         cmocka_unit_test_teardown(test_btrfs, remove_tree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
