@@ -35,6 +35,7 @@ char *buffer_reserve(struct buffer *buffer, size_t length)
     }
     buffer->data = data;
     buffer->capacity = capacity;
+    data[buffer->length] = '\0'; /* also of a buffer that nothing was put into */
     return data + buffer->length;
 }
 

@@ -131,6 +131,9 @@ static void test_reads_keys_without_comments(void **state)
     assert_string_equal(keys.items[0], "key one");
     assert_string_equal(keys.items[1], "key two");
     text_list_deinit(&keys);
+    put(".ssh/authorized_keys", "");
+    assert_int_equal(authorized_keys_read(home, &keys, &what), 0);
+    assert_int_equal(keys.count, 0);
 }
 
 static void test_follows_no_symlinks(void **state)
