@@ -63,3 +63,22 @@ def test_the_account_s_own_credentials_are_used(vm, agent):
     vm.shell.run("chown 0:0 /home/alice")
     with agent.connect() as channel:
         assert "Permission denied" in call(channel, "add", ONE)["error"]["desc"]
+
+
+def test_a_full_disk_loses_nothing(vm, agent):
+    vm.shell.run("mount -t tmpfs -o size=64k,uid=1000,gid=1000,mode=755 tmpfs /home/alice")
+    try:
+        with agent.connect() as channel:
+            assert call(channel, "add", ONE) == {"return": {}}
+            vm.shell.run("dd if=/dev/zero of=/home/alice/fill bs=4k 2>/dev/null; true")
+            before = vm.shell.run("ls -lA /home/alice/.ssh")
+            for action, key in (("add", TWO), ("remove", ONE + "x")):
+                reply = call(channel, action, key)
+                assert action == "remove" or "No space left on device" in reply["error"]["desc"]
+            assert vm.shell.run("ls -lA /home/alice/.ssh") == before
+            assert call(channel, "get") == {"return": {"keys": [ONE]}}
+            vm.shell.run("rm /home/alice/fill")
+            assert call(channel, "add", TWO) == {"return": {}}
+            assert call(channel, "get") == {"return": {"keys": [ONE, TWO]}}
+    finally:
+        vm.shell.run("umount /home/alice")
