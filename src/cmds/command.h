@@ -55,7 +55,7 @@ enum command_flags {
     CMD_UNSUPPORTED = 1 << 9,         /* listed as disabled, never runs */
     CMD_DELIMITED = 1 << 10,          /* the reply is preceded by 0xFF */
     /* acts on the system that the agent is part of: not for an agent that looks at another one */
-    CMD_OWN_SYSTEM = 1 << 16,
+    CMD_OWN_SYSTEM = 1 << 24,
 };
 
 struct command {

@@ -45,21 +45,28 @@ int guest_file_mode_flags(const char *mode)
     return -EINVAL;
 }
 
+static int open_below_root(const char *path, int flags, mode_t mode)
+{
+    int fd = sysroot_open_path(path, flags, mode);
+    if (fd < 0)
+        errno = -fd;
+    return fd < 0 ? -1 : fd;
+}
+
 /*
  * Creating exclusively and opening what exists are two steps, because O_CREAT alone follows a
- * dangling link: whoever may place one could have files created where he cannot. Returns the
- * descriptor or -errno.
+ * dangling link: whoever may place one could have files created where he cannot.
  */
 static int open_or_create(const char *path, int flags)
 {
     /* Without O_NOCTTY a terminal opened for a client would become the daemon's own. */
     flags |= O_CLOEXEC | O_NOCTTY;
     if (flags & O_CREAT) {
-        int fd = sysroot_open_path(path, flags | O_EXCL, 0666);
-        if (fd != -EEXIST)
+        int fd = open_below_root(path, flags | O_EXCL, 0666);
+        if (fd >= 0 || errno != EEXIST)
             return fd;
     }
-    return sysroot_open_path(path, flags & ~O_CREAT, 0);
+    return open_below_root(path, flags & ~O_CREAT, 0);
 }
 
 int guest_file_open(const char *path, int flags, struct guest_file **ret_file)
@@ -72,9 +79,7 @@ int guest_file_open(const char *path, int flags, struct guest_file **ret_file)
         return -ENOMEM;
 
     _cleanup_close_ int fd = open_or_create(path, flags);
-    if (fd < 0)
-        return fd;
-    int status = fcntl(fd, F_GETFL);
+    int status = fd < 0 ? -1 : fcntl(fd, F_GETFL);
     if (status < 0 || fcntl(fd, F_SETFL, status | O_NONBLOCK) < 0)
         return -errno;
 
