@@ -171,8 +171,12 @@ static int udev_serial(const struct block_device *device, char *ret_serial, size
 {
     _cleanup_buffer_ struct buffer text = BUFFER_INIT;
 #if HAVE_LIBUDEV
-    if (!sysroot_prefix()[0]) /* the library knows no prefix */
-        return udev_library_property(device->major, device->minor, "ID_SERIAL", ret_serial, size);
+    if (!sysroot_prefix()[0]) { /* the library knows no prefix */
+        int error =
+            udev_library_property(device->major, device->minor, "ID_SERIAL", ret_serial, size);
+        if (error != -ENOSYS)
+            return error;
+    }
 #endif
     int r =
         sysroot_read(&text, UDEV_DATA_MAX, "/run/udev/data/b%u:%u", device->major, device->minor);

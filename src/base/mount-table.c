@@ -334,8 +334,11 @@ int mount_table_load(struct mount_table *ret_table)
 {
     _cleanup_buffer_ struct buffer text = BUFFER_INIT;
 #if HAVE_LIBMOUNT
-    if (!sysroot_prefix()[0]) /* the library knows no prefix */
-        return load_by_library(ret_table);
+    if (!sysroot_prefix()[0]) { /* the library knows no prefix */
+        int error = load_by_library(ret_table);
+        if (error != -ENOSYS)
+            return error;
+    }
 #endif
     int r = sysroot_read(&text, TEXT_MAX,
                          sysroot_prefix()[0] ? "/proc/1/mountinfo" : "/proc/self/mountinfo");

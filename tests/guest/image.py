@@ -247,6 +247,9 @@ def add_udev(tree):
     """The real udev, with the rules that say something about disks, ports and interfaces."""
     tree.program(find_program("udevadm"))
     tree.link("lib/systemd/systemd-udevd", find_program("udevadm"))
+    for name in ("libudev.so.1", "libmount.so.1"):  # which bellhop loads where they are
+        for path in glob.glob(f"/lib/*-linux-gnu/{name}"):
+            tree.program(path)
     for name in ("scsi_id", "ata_id"):
         if os.path.exists(f"/lib/udev/{name}"):
             tree.program(f"/lib/udev/{name}")
