@@ -9,6 +9,7 @@ import json
 import pytest
 
 from host import Timeout, wait_until
+from vm import PORT_PATH
 
 UNSUPPORTED = "the requested suspend mode is not supported by the guest"
 PROGRAMS = "systemctl shutdown poweroff halt reboot pm-suspend pm-hibernate pm-suspend-hybrid".split()
@@ -139,6 +140,25 @@ def test_shutdown_mode_that_does_not_exist(any_agent, mode):
         error = channel.call("guest-shutdown", mode=mode)["error"]
         assert error["desc"] == "mode is invalid (valid values are: halt|powerdown|reboot"
         channel.run("guest-ping")
+
+
+def test_shutdown_program_that_hangs_is_killed(fresh_vm):
+    """It is no reason to try another way, but one can be asked for again."""
+    guest = fresh_vm()
+    remove_programs(guest)
+    stand_in(guest, "shutdown", "sleep 1000")
+    stand_in(guest, "poweroff")
+    guest.start_agent("-v", "-m", "virtio-serial", "-p", PORT_PATH,
+                      "--set", "deadline.guest-shutdown=2")
+    with guest.session() as channel:
+        error = channel.call("guest-shutdown", timeout=60)["error"]["desc"]
+        assert "did not finish within 2 s" in error
+
+        def is_asked_again():
+            return "did not finish" in channel.call("guest-shutdown", timeout=60)["error"]["desc"]
+
+        wait_until(is_asked_again, "its lane is open", 60)
+    assert {line.split()[0] for line in asked(guest)} == {"shutdown"}
 
 
 def test_shutdown_that_was_given_up(fresh_vm):
