@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 import vm as machine
+from host import wait_until
 from vm import VmOptions
 
 IP = shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin")
@@ -45,11 +46,27 @@ def interfaces(any_agent):
                         f"{IP} link del $i; done; true", timeout=60)
 
 
+def listed(vm):
+    links = json.loads(vm.shell.run(f"{IP} -j addr", timeout=60))
+    for link in links:
+        link["addr_info"] = [{name: info[name] for name in ("family", "local", "prefixlen")}
+                             for info in link["addr_info"]]
+    return links
+
+
 def test_interfaces_of_all_kinds(interfaces):
+    found = []
+
+    def is_quiet():
+        """The kernel gives a link its own addresses some time after the link is there."""
+        before = listed(interfaces)
+        found[:] = [channel.run("guest-network-get-interfaces", timeout=60), listed(interfaces)]
+        return [link["addr_info"] for link in before] == [link["addr_info"] for link in found[1]]
+
     with interfaces.session() as channel:
-        reply = channel.run("guest-network-get-interfaces", timeout=60)
-    links = {link["ifname"]: link
-             for link in json.loads(interfaces.shell.run(f"{IP} -j addr", timeout=60))}
+        wait_until(is_quiet, "the addresses stay the same", 60)
+    reply = found[0]
+    links = {link["ifname"]: link for link in found[1]}
     assert [entry["name"] for entry in reply] == list(links)
     for entry in reply:
         link = links[entry["name"]]

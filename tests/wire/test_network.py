@@ -11,6 +11,8 @@ import subprocess
 
 import pytest
 
+from agent import wait_until
+
 
 def ip(*arguments):
     return json.loads(subprocess.run(["ip", "-j", *arguments], check=True, capture_output=True).stdout)
@@ -40,8 +42,23 @@ def batch(*lines, force=False):
                    check=not force, capture_output=True)
 
 
-def check_interfaces(reply):
-    links = {link["ifname"]: link for link in ip("-s", "addr", "show")}
+def addresses_of(links):
+    return [(link["ifname"], [(info["local"], info["prefixlen"]) for info in link["addr_info"]])
+            for link in links]
+
+
+def check_interfaces(channel):
+    """Returns the reply. Addresses that the kernel makes itself come some time after their link."""
+    found = []
+
+    def is_quiet():
+        before = ip("addr", "show")
+        found[:] = [channel.cmd("guest-network-get-interfaces", timeout=20), ip("addr", "show")]
+        return addresses_of(before) == addresses_of(found[1])
+
+    wait_until(is_quiet, 20, "the addresses stay the same")
+    reply, listed = found
+    links = {link["ifname"]: link for link in listed}
     assert [entry["name"] for entry in reply] == list(links)
     for entry in reply:
         link = links[entry["name"]]
@@ -52,10 +69,11 @@ def check_interfaces(reply):
         if len(link.get("address", "")) == 17:
             assert entry["hardware-address"] == link["address"]
         assert "ip-addresses" not in entry or entry["ip-addresses"]
+    return reply
 
 
 def test_interfaces_are_those_of_ip(shared):
-    check_interfaces(shared.cmd("guest-network-get-interfaces"))
+    check_interfaces(shared)
 
 
 # What this machine's kernel does not have is tested in the guest suite.
@@ -74,8 +92,7 @@ def test_interfaces_of_all_kinds(kind, start_agent):
         pytest.skip("needs root")
     with network_space():
         batch(*KINDS, *SET_UP, force=True)
-        reply = start_agent().connect().cmd("guest-network-get-interfaces")
-        check_interfaces(reply)
+        reply = check_interfaces(start_agent().connect())
         found = {entry["name"]: entry for entry in reply}
         assert {"lo", "br0", "v0", "v1"} <= set(found)
         assert "ip-addresses" not in found["v1"] or "fe80" in str(found["v1"])
@@ -90,8 +107,7 @@ def test_many_interfaces(kind, start_agent):
         batch(*("link add %s type bridge" % name for name in names))
         batch(*("addr add 10.%d.%d.1/30 dev %s" % (number // 250, number % 250, name)
                 for number, name in enumerate(names)))
-        reply = start_agent().connect().cmd("guest-network-get-interfaces", timeout=20)
-        check_interfaces(reply)
+        reply = check_interfaces(start_agent().connect())
     found = [entry["name"] for entry in reply]
     assert [name for name in found if name.startswith("many")] == names
     if kind == "bellhop":  # the reference leaves them out for some
