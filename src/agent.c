@@ -15,6 +15,7 @@
 #include "base/thread.h"
 #include "cmds/dispatch.h"
 #include "cmds/file-table.h"
+#include "cmds/freeze-state.h"
 #include "cmds/services.h"
 #include "handle-numbers.h"
 #include "hot-plug.h"
@@ -234,6 +235,11 @@ static int agent_start_broker(struct agent *agent, const struct agent_options *o
     return 0;
 }
 
+static bool is_frozen(void *context)
+{
+    return freeze_state_is_on(context);
+}
+
 static int agent_start_engine(struct agent *agent, const struct agent_options *options)
 {
     const struct settings *settings = options->settings;
@@ -255,7 +261,8 @@ static int agent_start_engine(struct agent *agent, const struct agent_options *o
         log_warning("%s: %s: file handles may be used again by the next agent", options->statedir,
                     strerror(-error));
     agent->services.files = file_table_new(first_handle, settings->handles);
-    if (!agent->services.files)
+    agent->services.freeze = freeze_state_new();
+    if (!agent->services.files || !agent->services.freeze)
         return -ENOMEM;
     struct dispatcher_options dispatcher = {
         .services = &agent->services,
@@ -263,6 +270,8 @@ static int agent_start_engine(struct agent *agent, const struct agent_options *o
         .scheduler = agent->scheduler,
         .gate = options->gate,
         .own_origin = (unsigned)options->channel_count,
+        .is_frozen = is_frozen,
+        .context = agent->services.freeze,
     };
     return dispatcher_new(&dispatcher, &agent->services.dispatcher);
 }
@@ -330,6 +339,7 @@ bool agent_free(struct agent *agent)
     free(agent->channels);
     dispatcher_free(agent->services.dispatcher);
     file_table_free(agent->services.files);
+    freeze_state_free(agent->services.freeze);
     broker_client_free(agent->services.broker);
     job_table_free(agent->services.jobs);
     scheduler_free(agent->scheduler);
