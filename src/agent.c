@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/list.h"
@@ -220,6 +221,19 @@ static int agent_catch_signals(struct agent *agent)
     return 0;
 }
 
+/*
+ * Ids do not come again after a restart, and are exact in every host's JSON (below 2^53): no agent
+ * starts 256 jobs in each millisecond of its life. Where the clock was set back, those of programs
+ * that still run are known from their brokers.
+ */
+static uint64_t first_job_id(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (unix_ms & ((UINT64_C(1) << 44) - 1)) * 256 + 1;
+}
+
 /* Programs that earlier agents left running are known before the first request is answered. */
 static int agent_start_broker(struct agent *agent, const struct agent_options *options)
 {
@@ -227,6 +241,7 @@ static int agent_start_broker(struct agent *agent, const struct agent_options *o
     services->jobs = job_table_new(agent->base, options->settings);
     if (!services->jobs)
         return -ENOMEM;
+    job_table_start_ids(services->jobs, first_job_id());
     services->broker =
         broker_client_new_take(agent->base, services->jobs, options->statedir, options->broker);
     if (!services->broker)
@@ -337,7 +352,7 @@ bool agent_free(struct agent *agent)
     for (size_t i = 0; i < agent->channel_count; i++)
         free(agent->channels[i].name);
     free(agent->channels);
-    dispatcher_free(agent->services.dispatcher);
+    agent->services.dispatcher = dispatcher_free(agent->services.dispatcher);
     file_table_free(agent->services.files);
     freeze_state_free(agent->services.freeze);
     broker_client_free(agent->services.broker);

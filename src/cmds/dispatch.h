@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/thread.h"
 
+struct call;
 struct dispatcher;
 struct gate;
 struct pool;
@@ -38,6 +39,18 @@ struct dispatcher *dispatcher_free(struct dispatcher *dispatcher) ON_LOOP;
 
 /* What sessions are to be given as handler, with the dispatcher as its context. */
 const struct request_handler *dispatcher_request_handler(void);
+
+/* Reads the call's text within the configured limits: call_decode(). */
+void dispatcher_decode(struct dispatcher *dispatcher, struct call *call) ANY_THREAD;
+
+/*
+ * Hands a call to the scheduler: it runs once it is permitted and its lane is free. On failure its
+ * error is set, and it is still the caller's.
+ */
+bool dispatcher_submit(struct dispatcher *dispatcher, struct call *call) ON_LOOP MUST_CHECK;
+
+/* Frees a call that was not submitted. */
+void dispatcher_discard(struct dispatcher *dispatcher, struct call *call) ON_LOOP;
 
 /* True if the command at that index of the table may be called. */
 bool dispatcher_is_enabled(const struct dispatcher *dispatcher, size_t command_index) ANY_THREAD;
