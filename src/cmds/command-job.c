@@ -24,8 +24,8 @@ struct command_job {
     const struct command *command;
     struct services *services;
     char *lane;
-    bool is_requested;         /* by bellhop-job-start */
-    uint64_t expected_bytes;   /* of its answer, where that can be a lot */
+    bool is_requested;       /* by bellhop-job-start */
+    uint64_t expected_bytes; /* of its answer, where that can be a lot */
 
     /* loop only */
     struct call *call;    /* NULL once nothing of it runs */
@@ -36,7 +36,7 @@ struct command_job {
 
     atomic_bool is_cancelled;
 
-    pthread_mutex_t lock; /* held for moments only */
+    pthread_mutex_t lock;          /* held for moments only */
     struct call_progress progress; /* guarded by lock, as all below; its `item` is not used */
     bool has_progress;
     char item[CALL_PROGRESS_ITEM_MAX];

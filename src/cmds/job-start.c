@@ -26,8 +26,8 @@ static bool decode_object(const struct json_value *value, void *ret_member,
 /* What stands in them is not known before the command is. */
 const struct arg_spec job_start_specs[] = {
     {ARG(ARG_STRING, struct job_start_args, command, "command")},
-    {ARG(ARG_CUSTOM, struct job_start_args, arguments, "arguments"), .flags = ARG_OPTIONAL | ARG_SECRET,
-     .decode = decode_object, .expected = "object"},
+    {ARG(ARG_CUSTOM, struct job_start_args, arguments, "arguments"),
+     .flags = ARG_OPTIONAL | ARG_SECRET, .decode = decode_object, .expected = "object"},
     ARG_END,
 };
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * bellhop-job-list, -status, -cancel, -output, -start: what outlasts its request, watched and steered.
- * All but the start are looks into the job table, answered on the loop: they are right while every
- * worker is stuck, and their cost does not grow with the number of jobs (but for the list's).
+ * bellhop-job-list, -status, -cancel, -output, -start: what outlasts its request, watched and
+ * steered. All but the start are looks into the job table, answered on the loop: they are right
+ * while every worker is stuck, and their cost does not grow with the number of jobs (but for the
+ * list's).
  */
 
 #include <errno.h>
@@ -43,13 +44,13 @@ struct job_name {
     bool has_pid;
 };
 
-#define JOB_NAME_SPEC(structure, member, wire)                                                     \
-    {                                                                                              \
-        .name = (wire), .type = ARG_INT64, .flags = ARG_OPTIONAL,                                  \
-        .offset = offsetof(structure, name.member),                                                \
-        .has_offset = offsetof(structure, name.has_##member)                                       \
+#define JOB_NAME_SPEC(structure, member, wire)                    \
+    {                                                             \
+        .name = (wire), .type = ARG_INT64, .flags = ARG_OPTIONAL, \
+        .offset = offsetof(structure, name.member),               \
+        .has_offset = offsetof(structure, name.has_##member)      \
     }
-#define JOB_NAME_SPECS(structure)                                                                  \
+#define JOB_NAME_SPECS(structure) \
     JOB_NAME_SPEC(structure, id, "id"), JOB_NAME_SPEC(structure, pid, "pid")
 
 /* Programs of the agent's own are nobody's business. */

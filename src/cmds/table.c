@@ -22,13 +22,15 @@ extern const struct command_family memory_blocks_commands;
 extern const struct command_family accounts_commands;
 extern const struct command_family ssh_commands;
 extern const struct command_family time_commands;
+extern const struct command_family trim_commands;
 extern const struct command_family users_commands;
 extern const struct command_family power_commands;
 
 static const struct command_family *const families[] = {
-    &info_commands,  &system_commands, &file_commands,  &exec_commands,          &network_commands,
-    &disks_commands, &load_commands,   &cpus_commands,  &memory_blocks_commands, &accounts_commands,
-    &ssh_commands,   &time_commands,   &users_commands, &power_commands,         &job_commands,
+    &info_commands,          &system_commands,   &file_commands, &exec_commands,
+    &network_commands,       &disks_commands,    &load_commands, &cpus_commands,
+    &memory_blocks_commands, &accounts_commands, &ssh_commands,  &time_commands,
+    &users_commands,         &power_commands,    &job_commands,  &trim_commands,
 };
 
 /* Room for every row there is; the table is built once, before it is first read. */
