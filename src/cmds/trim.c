@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 
 /*
- * guest-fstrim: every file system on disks tells these what it does not use. A job that can be watched
- * and cancelled, and that pauses for a freeze between two slices (base/discard.h).
+ * guest-fstrim: every file system on disks tells these what it does not use. A job that can be
+ * watched and cancelled, and that pauses for a freeze between two slices (base/discard.h).
  */
 
 #include <errno.h>
@@ -141,9 +141,8 @@ static enum call_next trim_all(struct trim *trim, const struct mount_table *tabl
     }
     json_end_array(reply);
     json_end_object(reply);
-    trim->progress = (struct call_progress){.done = trim->progress.done,
-                                            .total = trim->progress.total,
-                                            .bytes = trim->earlier_bytes};
+    trim->progress = (struct call_progress){
+        .done = trim->progress.done, .total = trim->progress.total, .bytes = trim->earlier_bytes};
     call_set_progress(trim->call, &trim->progress);
     return CALL_CONTINUE;
 }
