@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Slices: whatever the geometry, they cover everything once, end where they may, and add up; what ext4
- * remembers is put back. FITRIM is the test's own: no file system is asked anything.
+ * Slices: whatever the geometry, they cover everything once, end where they may, and add up; what
+ * ext4 remembers is put back. FITRIM is the test's own: no file system is asked anything.
  */
 #include <setjmp.h>
 #include <stdarg.h>

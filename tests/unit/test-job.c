@@ -63,8 +63,8 @@ static bool job_is(const char *id, const char *job_state)
 static void start(const char *command, const char *name, const char *expected_id)
 {
     char arguments[200], reply[64];
-    snprintf(arguments, sizeof(arguments),
-             "{\"command\":\"%s\",\"arguments\":{\"name\":\"%s\"}}", command, name);
+    snprintf(arguments, sizeof(arguments), "{\"command\":\"%s\",\"arguments\":{\"name\":\"%s\"}}",
+             command, name);
     snprintf(reply, sizeof(reply), "{\"return\": {\"id\": %s}} ", expected_id);
     assert_string_equal(ask("bellhop-job-start", arguments), reply);
 }
@@ -118,11 +118,13 @@ static void test_lanes(void **state)
     assert_true(job_is("2", "queued") && job_is("3", "queued"));
     assert_string_equal(ask("bellhop-job-cancel", "{\"id\":2}"), "{\"return\": {}} ");
     assert_true(job_is("2", "cancelled"));
-    assert_asked("bellhop-job-status", "{\"id\":2}",
-                 "\"error\": {\"class\": \"GenericError\", \"desc\": \"work was cancelled before it "
-                 "began\"}}}");
+    assert_asked(
+        "bellhop-job-status", "{\"id\":2}",
+        "\"error\": {\"class\": \"GenericError\", \"desc\": \"work was cancelled before it "
+        "began\"}}}");
     assert_asked("bellhop-job-cancel", "{\"id\":1}", "Job 1 cannot be cancelled: work has begun");
-    assert_asked("bellhop-job-list", "{}", "\"queued\": 1, \"running\": 2, \"kept\": 0, \"seen\": 1");
+    assert_asked("bellhop-job-list", "{}",
+                 "\"queued\": 1, \"running\": 2, \"kept\": 0, \"seen\": 1");
     let_go('a');
     loop_until(has_begun('c'));
     assert_false(has_begun('b'));
@@ -132,9 +134,10 @@ static void test_cancelled_while_it_runs(void **state)
 {
     start("watched", "a", "1");
     loop_until(has_begun('a'));
-    assert_asked("bellhop-job-status", "{\"id\":1}",
-                 "\"cancelling\": false, \"progress\": {\"done\": 1, \"total\": 2, \"item\": \"item\", "
-                 "\"item-done-bytes\": 0, \"bytes\": 3, \"paused\": false}}}");
+    assert_asked(
+        "bellhop-job-status", "{\"id\":1}",
+        "\"cancelling\": false, \"progress\": {\"done\": 1, \"total\": 2, \"item\": \"item\", "
+        "\"item-done-bytes\": 0, \"bytes\": 3, \"paused\": false}}}");
     assert_string_equal(ask("bellhop-job-cancel", "{\"id\":1}"), "{\"return\": {}} ");
     loop_until(job_is("1", "cancelled"));
     assert_asked("bellhop-job-cancel", "{\"id\":1}", "Job 1 is over");
@@ -146,7 +149,8 @@ static void test_a_plain_request_is_a_job(void **state)
 {
     post(0, "watched", "{\"name\":\"a\"}");
     loop_until(has_begun('a'));
-    assert_asked("bellhop-job-list", "{}", "\"id\": 1, \"kind\": \"command\", \"command\": \"watched\"");
+    assert_asked("bellhop-job-list", "{}",
+                 "\"id\": 1, \"kind\": \"command\", \"command\": \"watched\"");
     let_go('a');
     loop_until(session_unsent_bytes(sessions[0]) > 0);
     assert_string_equal(written(0), "{\"return\": \"a\"} ");
@@ -239,8 +243,10 @@ static void test_refused(void **state)
         {"{\"command\":\"bellhop-job-start\",\"arguments\":{\"command\":\"work\"}}",
          "bellhop-job-start cannot be a job"},
         {"{\"command\":\"work\"}", "Parameter 'name' is missing"},
-        {"{\"command\":\"work\",\"arguments\":{\"name\":\"a\",\"x\":1}}", "Parameter 'x' is unexpected"},
-        {"{\"command\":\"none\"}", "\"CommandNotFound\", \"desc\": \"The command none has not been"},
+        {"{\"command\":\"work\",\"arguments\":{\"name\":\"a\",\"x\":1}}",
+         "Parameter 'x' is unexpected"},
+        {"{\"command\":\"none\"}",
+         "\"CommandNotFound\", \"desc\": \"The command none has not been"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
         assert_asked("bellhop-job-start", cases[i][0], cases[i][1]);
@@ -275,7 +281,8 @@ static void test_too_large_a_result(void **state)
     start("work", "a", "1");
     let_go('a');
     loop_until(job_is("1", "done"));
-    assert_asked("bellhop-job-status", "{\"id\":1}", "more than is kept (setting exec.stream-bytes)");
+    assert_asked("bellhop-job-status", "{\"id\":1}",
+                 "more than is kept (setting exec.stream-bytes)");
     assert_string_equal(trace, "FaDaRa"); /* what it stands for is given up at once */
 }
 

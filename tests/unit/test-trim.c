@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * guest-fstrim over mount tables and directories made by hand. ioctl() is the test's own: nothing is
- * ever trimmed.
+ * guest-fstrim over mount tables and directories made by hand. ioctl() is the test's own: nothing
+ * is ever trimmed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -49,21 +49,20 @@ int __wrap_ioctl(int fd, unsigned long request, ...)
     return errno ? -1 : 0;
 }
 
-static const char files[] =
-    "file /proc/1/mountinfo\n"
-    "|20 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
-    "|21 20 0:20 / /proc rw - proc proc rw\n"
-    "|22 20 0:21 / /tmp rw - tmpfs tmpfs rw\n"
-    "|23 20 254:2 / /data rw - vfat /dev/vda2 rw\n"
-    "|24 20 254:2 /sub /bind rw - vfat /dev/vda2 rw\n"
-    "|25 20 0:30 / /pool rw - btrfs /dev/vdb rw\n"
-    "|26 20 0:31 / /net rw - nfs server:/export rw\n"
-    "|27 20 254:3 / /covered rw - f2fs /dev/vda3 rw\n"
-    "|28 27 254:4 / /covered rw - f2fs /dev/vda4 rw\n"
-    "|29 20 254:5 / /missing rw - f2fs /dev/vda5 rw\n"
-    "dir /data\n"
-    "dir /pool\n"
-    "dir /covered\n";
+static const char files[] = "file /proc/1/mountinfo\n"
+                            "|20 1 254:1 / / rw - ext4 /dev/vda1 rw\n"
+                            "|21 20 0:20 / /proc rw - proc proc rw\n"
+                            "|22 20 0:21 / /tmp rw - tmpfs tmpfs rw\n"
+                            "|23 20 254:2 / /data rw - vfat /dev/vda2 rw\n"
+                            "|24 20 254:2 /sub /bind rw - vfat /dev/vda2 rw\n"
+                            "|25 20 0:30 / /pool rw - btrfs /dev/vdb rw\n"
+                            "|26 20 0:31 / /net rw - nfs server:/export rw\n"
+                            "|27 20 254:3 / /covered rw - f2fs /dev/vda3 rw\n"
+                            "|28 27 254:4 / /covered rw - f2fs /dev/vda4 rw\n"
+                            "|29 20 254:5 / /missing rw - f2fs /dev/vda5 rw\n"
+                            "dir /data\n"
+                            "dir /pool\n"
+                            "dir /covered\n";
 
 static int setup(void **state)
 {
@@ -84,13 +83,14 @@ static int teardown(void **state)
 
 static void test_each_file_system_once(void **state)
 {
-    fake_expect(&trim_commands, "guest-fstrim", "{\"minimum\": 4096}",
-                "{\"paths\": ["
-                "{\"path\": \"/missing\", \"error\": \"failed to open: No such file or directory\"}, "
-                "{\"path\": \"/covered\", \"minimum\": 4097, \"trimmed\": 1000}, "
-                "{\"path\": \"/pool\", \"minimum\": 4097, \"trimmed\": 2000}, "
-                "{\"path\": \"/data\", \"minimum\": 4097, \"trimmed\": 3000}, "
-                "{\"path\": \"/\", \"minimum\": 4097, \"trimmed\": 4000}]}");
+    fake_expect(
+        &trim_commands, "guest-fstrim", "{\"minimum\": 4096}",
+        "{\"paths\": ["
+        "{\"path\": \"/missing\", \"error\": \"failed to open: No such file or directory\"}, "
+        "{\"path\": \"/covered\", \"minimum\": 4097, \"trimmed\": 1000}, "
+        "{\"path\": \"/pool\", \"minimum\": 4097, \"trimmed\": 2000}, "
+        "{\"path\": \"/data\", \"minimum\": 4097, \"trimmed\": 3000}, "
+        "{\"path\": \"/\", \"minimum\": 4097, \"trimmed\": 4000}]}");
     assert_int_equal(asked, 4);
     assert_int_equal(last_minimum, 4096);
 }
@@ -100,13 +100,14 @@ static void test_errors_by_path(void **state)
     answers[0] = EOPNOTSUPP;
     answers[1] = ENOTTY;
     answers[2] = EIO;
-    fake_expect(&trim_commands, "guest-fstrim", NULL,
-                "{\"paths\": ["
-                "{\"path\": \"/missing\", \"error\": \"failed to open: No such file or directory\"}, "
-                "{\"path\": \"/covered\", \"error\": \"trim not supported\"}, "
-                "{\"path\": \"/pool\", \"error\": \"trim not supported\"}, "
-                "{\"path\": \"/data\", \"error\": \"failed to trim: Input/output error\"}, "
-                "{\"path\": \"/\", \"minimum\": 1, \"trimmed\": 4000}]}");
+    fake_expect(
+        &trim_commands, "guest-fstrim", NULL,
+        "{\"paths\": ["
+        "{\"path\": \"/missing\", \"error\": \"failed to open: No such file or directory\"}, "
+        "{\"path\": \"/covered\", \"error\": \"trim not supported\"}, "
+        "{\"path\": \"/pool\", \"error\": \"trim not supported\"}, "
+        "{\"path\": \"/data\", \"error\": \"failed to trim: Input/output error\"}, "
+        "{\"path\": \"/\", \"minimum\": 1, \"trimmed\": 4000}]}");
     assert_int_equal(last_minimum, 0);
 }
 
