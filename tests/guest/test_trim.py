@@ -211,7 +211,7 @@ def running(channel):
 def test_a_long_trim(fresh_vm, tmp_path):
     """Its progress is visible, syncs and status are answered meanwhile, a second one waits, and both
     can be cancelled."""
-    vm = long_trim(fresh_vm, tmp_path, 100)
+    vm = long_trim(fresh_vm, tmp_path, 40)
     with vm.connect() as channel:
         channel.sync()
         first = start_job(channel)
@@ -270,7 +270,7 @@ def test_a_long_trim(fresh_vm, tmp_path):
 @pytest.mark.time_limit(240)
 def test_a_plain_request_is_a_job(fresh_vm, tmp_path):
     """A host that gave up waiting finds the trim, and can end it; its end ends the agent's, too."""
-    vm = long_trim(fresh_vm, tmp_path, 100)
+    vm = long_trim(fresh_vm, tmp_path, 40)
     with vm.connect() as channel:
         channel.sync()
         channel.send_request("guest-fstrim")
@@ -292,7 +292,7 @@ def test_a_plain_request_is_a_job(fresh_vm, tmp_path):
 
 @pytest.mark.time_limit(240)
 def test_a_freeze_pauses_it(fresh_vm, tmp_path):
-    vm = long_trim(fresh_vm, tmp_path, 100)
+    vm = long_trim(fresh_vm, tmp_path, 40)
     with vm.connect() as channel:
         channel.sync()
         commands = {entry["name"] for entry in channel.run("guest-info")["supported_commands"]}

@@ -139,13 +139,20 @@ def test_list_and_counts(agent, channel):
         wait_over(channel, pid=pid)
 
 
-def test_retention_is_visible(start_agent):
-    agent = start_agent(settings={"exec.kept": 2, "exec.retention": 1})
+def test_what_was_evicted_is_counted(start_agent):
+    agent = start_agent(settings={"exec.kept": 2})
     with agent.connect() as channel:
         for _ in range(3):  # the third makes room for itself: the first was answered
-            pid = start(channel, "/bin/true")
-            wait_until(lambda: job(channel, pid=pid)["state"] == "done", what="the end")
-        assert listing(channel)["counts"]["evicted"] == 1
+            wait_over(channel, pid=start(channel, "/bin/true"))
+        counts = listing(channel)["counts"]
+        assert (counts["kept"], counts["evicted"], counts["expired"]) == (2, 1, 0)
+
+
+def test_what_expired_is_counted(start_agent):
+    agent = start_agent(settings={"exec.retention": 1})
+    with agent.connect() as channel:
+        for _ in range(2):
+            start(channel, "/bin/true")
         wait_until(lambda: listing(channel)["counts"]["expired"] == 2, 10, "their expiry")
         assert listing(channel)["counts"]["kept"] == 0
 
