@@ -172,7 +172,8 @@ static const struct command rows[] = {
         .run = trim_run,
         .cancel = trim_cancel,
         .lane = "fstrim",
-        .flags = CMD_JOB | CMD_NO_DEADLINE | CMD_EXPIRES | CMD_CHANGES_GUEST,
+        /* A path below another root may lead to another file system than the table says. */
+        .flags = CMD_JOB | CMD_NO_DEADLINE | CMD_EXPIRES | CMD_CHANGES_GUEST | CMD_OWN_SYSTEM,
     },
 };
 

@@ -11,11 +11,11 @@ import pytest
 from agent import AgentError, wait_until
 
 TREES = pathlib.Path(__file__).resolve().parent.parent / "unit" / "trees"
-ACTING = """guest-exec guest-set-time guest-set-user-password guest-shutdown
+ACTING = """guest-exec guest-fstrim guest-set-time guest-set-user-password guest-shutdown
     guest-suspend-disk guest-suspend-hybrid guest-suspend-ram guest-ssh-add-authorized-keys
     guest-ssh-get-authorized-keys guest-ssh-remove-authorized-keys""".split()
 FREEZE = {"guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list", "guest-fsfreeze-status",
-          "guest-fsfreeze-thaw", "guest-fstrim"}
+          "guest-fsfreeze-thaw"}
 
 
 def unescape(text):
