@@ -189,8 +189,7 @@ class Vm:
 
     def _launch(self, kernel):
         self.process = start_process(self._command(kernel), self._in("qemu.log"))
-        wait_until(lambda: self._socket_is_there("qmp.sock"), "QEMU starts")
-        self.qmp = Qmp(self._in("qmp.sock"))
+        self.qmp = wait_until(self._connect_qmp, "QEMU starts")
 
     def stop(self):
         """Ends the machine and removes everything of it. May be called at any time."""
@@ -319,6 +318,13 @@ class Vm:
     def _check_running(self):
         if self.process.poll() is not None:
             raise Timeout(f"QEMU ended with {self.process.returncode}")
+
+    def _connect_qmp(self):
+        """The monitor, or None while nobody listens: a socket is there a moment before that."""
+        try:
+            return Qmp(self._in("qmp.sock")) if self._socket_is_there("qmp.sock") else None
+        except ConnectionRefusedError:
+            return None
 
     def _socket_is_there(self, name):
         self._check_running()
