@@ -60,6 +60,11 @@ struct services *call_services(struct call *call)
     return call->services;
 }
 
+unsigned call_profile(const struct call *call)
+{
+    return call->profile;
+}
+
 /* Earlier texts stay until the call is freed: the loop may be reading one. */
 void call_step(struct call *call, const char *format, ...)
 {

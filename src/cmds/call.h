@@ -34,6 +34,7 @@ struct call {
     struct services *services;
     const struct command *command; /* NULL: there is none of that name, or no name */
     size_t command_index;
+    unsigned profile;
     struct buffer id; /* the request's id as JSON; empty: it has none */
 
     /* loop only */

@@ -114,6 +114,10 @@ void *call_state(struct call *call);
 
 struct services *call_services(struct call *call);
 
+/* The profile (security/profile.h) of the channel that the request came by. Handles and jobs
+ * belong to the one that they were made under. */
+unsigned call_profile(const struct call *call);
+
 /*
  * Says what the call is about to do that may take long ("opening '/mnt/nfs/x'"): named in the
  * error and the log if it never comes back. Cheap; to be called before each step that may hang.

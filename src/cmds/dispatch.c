@@ -258,6 +258,8 @@ static struct call *request_call(struct dispatcher *dispatcher, struct request *
     struct call *call = request_data(request);
     if (!call) {
         call = call_new(dispatcher, dispatcher->options.services, request);
+        if (call)
+            call->profile = request_endpoint(request)->profile;
         request_set_data(request, call);
     }
     return call;

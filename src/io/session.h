@@ -46,6 +46,7 @@ enum { SESSION_GRACE_MS = 250 };
 struct endpoint {
     const char *name;        /* for the log */
     unsigned number;         /* origin of its work in the pool */
+    unsigned profile;        /* that its requests are made under: a number, for who makes them */
     unsigned pending_max;    /* requests not answered yet */
     unsigned reserve;        /* so many more for the reserved ones, and again for fences */
     size_t pending_bytes_max; /* bytes of requests not answered yet */

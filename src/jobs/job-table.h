@@ -54,6 +54,7 @@ struct job {
     const struct job_kind *kind;
     uint64_t started_ms; /* CLOCK_MONOTONIC */
     int64_t started_unix_ms;
+    unsigned profile; /* that it was made under: only that one's channels may know of it */
 
     /* changed by the functions below */
     enum job_state state;
