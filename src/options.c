@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Long options without a letter. */
-enum { OPTION_SET = 256, OPTION_ROOT };
+enum { OPTION_SET = 256, OPTION_ROOT, OPTION_PROFILE };
 
 /* ':' first tells a missing argument from an unknown option. */
 static const char short_options[] = ":hVvdc:m:p:l:f:F::b:a:t:Dr";
@@ -29,6 +29,7 @@ static const struct option long_options[] = {
     {"retry-path", no_argument, NULL, 'r'},
     {"set", required_argument, NULL, OPTION_SET},
     {"root", required_argument, NULL, OPTION_ROOT},
+    {"profile", required_argument, NULL, OPTION_PROFILE},
     {NULL, 0, NULL, 0},
 };
 
@@ -98,6 +99,9 @@ static int apply(struct options *options, int option, const char *value)
         return append(option == 'b' ? &options->block_rpcs : &options->allow_rpcs, value);
     case OPTION_SET:
         return append(&options->sets, value);
+    case OPTION_PROFILE:
+        options->profile = value;
+        return 0;
     default:
         return -ENOENT;
     }
@@ -194,6 +198,8 @@ void options_print_help(FILE *out, const char *program)
           "  -b, --block-rpcs=LIST     commands that are refused, separated by commas;\n"
           "                            'help' lists all commands (older name: --blacklist)\n"
           "  -a, --allow-rpcs=LIST     the only commands that are not refused\n"
+          "      --profile=NAME        what clients may do: full (default), backup, provision or\n"
+          "                            monitor\n"
           "  -F, --fsfreeze-hook[=FILE]\n"
           "                            program to run with 'freeze' and 'thaw'; -FFILE without a\n"
           "                            space; default: /etc/qemu/fsfreeze-hook\n"

@@ -217,6 +217,7 @@ static void rule_deinit(struct program_rule *rule)
     free(rule->path);
     free(rule->user);
     free(rule->home);
+    text_list_deinit(&rule->group_names);
     free(rule->groups);
     free(rule->cwd);
     text_list_deinit(&rule->environment);

@@ -62,6 +62,7 @@ struct program_rule {
     uid_t uid;
     gid_t gid;
     char *home;
+    struct text_list group_names; /* as they stand there */
     gid_t *groups; /* `group_count` supplementary ones; without `has_groups`: the account's own */
     size_t group_count;
     bool has_groups;
@@ -85,7 +86,7 @@ struct program_rule {
     struct text_list execute_paths;
     bool has_scope;
 
-    struct text_list system_calls; /* names, "@set"s, "!name"s; none: no such limit */
+    struct text_list system_calls; /* names, "@set"s, each perhaps after '!'; none: no such limit */
 
     struct program_limit *limits;
     size_t limit_count;
