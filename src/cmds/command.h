@@ -56,6 +56,7 @@ enum command_flags {
     CMD_DELIMITED = 1 << 10,          /* the reply is preceded by 0xFF */
     /* acts on the system that the agent is part of: not for an agent that looks at another one */
     CMD_OWN_SYSTEM = 1 << 24,
+    CMD_DECIDES = 1 << 20,            /* a hook asks the rules, and says call_decided() itself */
 };
 
 struct command {
@@ -123,6 +124,13 @@ unsigned call_profile(const struct call *call);
  * error and the log if it never comes back. Cheap; to be called before each step that may hang.
  */
 void call_step(struct call *call, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/*
+ * Says what was decided on the call, and by which rule ("[files data]"; NULL: by its profile), before
+ * there is any effect: for the audit. What only has CMD_CHANGES_GUEST is allowed by its profile and
+ * need not say so. A refusal counts also after that; the caller fails, too.
+ */
+void call_decided(struct call *call, bool is_allowed, const char *rule);
 
 /*
  * True once the deadline has passed: a system call that returned EINTR is then not to be tried

@@ -58,6 +58,9 @@ struct endpoint {
     size_t pending_bytes; /* of the same, and of those that were refused */
 };
 
+/* Who is at the other end of a connection, in words. */
+enum { SESSION_PEER_MAX = 64 };
+
 /* What the handler says of a request once it has understood it. */
 struct request_traits {
     bool is_fence;
@@ -101,6 +104,9 @@ struct request_handler {
 struct session *session_new(struct endpoint *endpoint, const struct request_handler *handler,
                             void *handler_context, void (*output_ready)(void *context),
                             void *output_context);
+
+/* Says who is at the other end; cut at SESSION_PEER_MAX. */
+void session_set_peer(struct session *session, const char *peer);
 
 /* Gives up all its requests and drops its output. Returns NULL. */
 struct session *session_free(struct session *session);
@@ -153,5 +159,8 @@ void request_answer_take(struct request *request, struct reply *reply);
 void request_set_data(struct request *request, void *data);
 void *request_data(const struct request *request);
 struct endpoint *request_endpoint(const struct request *request);
+
+/* What session_set_peer() said; "" if it said nothing, or the request was given up. Borrowed. */
+const char *request_peer(const struct request *request);
 
 #endif

@@ -140,6 +140,9 @@ const struct settings *job_table_settings(const struct job_table *table) ON_LOOP
 
 struct job_counts job_table_counts(const struct job_table *table) ON_LOOP;
 
+/* True if whoever asks under that profile may know of it. */
+bool job_belongs_to(const struct job *job, unsigned profile) ON_LOOP;
+
 /* True once it is over, in one way or another. */
 bool job_is_over(const struct job *job) ON_LOOP;
 
