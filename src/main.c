@@ -174,7 +174,7 @@ static int run_audited(const struct config *config, struct broker_process *broke
     const char *destination = config->policy.audit;
     int error = destination ? audit_new(destination, &audit) : 0;
     if (error)
-        return fail(destination, "the audit cannot be written", error);
+        return fail(destination, NULL, error);
     int status = run_agent(config, broker, audit, ret_is_cut_short);
     if (*ret_is_cut_short)
         audit_flush(audit, LOG_STOP_MS);

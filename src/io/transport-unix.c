@@ -155,6 +155,9 @@ static int unix_make_socket(struct transport_listen *transport, bool may_wait, c
     result = bind_to_path(fd, path, unix_transport->mode, ret_reason);
     if (result < 0)
         return result;
+    /* Binding leaves out what the process's mask has. */
+    if (unix_transport->mode != 0600 && chmod(path, unix_transport->mode) < 0)
+        return -errno;
     if (lstat(path, &status) < 0 || listen(fd, SOMAXCONN) < 0)
         return -errno;
     unix_transport->device = status.st_dev;

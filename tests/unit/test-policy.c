@@ -14,6 +14,7 @@
 #include "base/buffer.h"
 #include "base/key-file.h"
 #include "config.h"
+#include "security/policy-key.h"
 #include "security/policy.h"
 
 /* Enters the text's entries as config.c does. */
@@ -279,6 +280,40 @@ static void test_it_is_described(void **state)
     policy_deinit(&policy);
 }
 
+/* The sample is understood, also when nothing of it is a comment any more, and has every key. */
+static void test_sample(void **state)
+{
+    static char sample[16 * 1024];
+    FILE *file = fopen(SOURCE_ROOT "/packaging/policy.d/example.conf", "re");
+    assert_non_null(file);
+    size_t length = fread(sample, 1, sizeof(sample) - 1, file);
+    fclose(file);
+    sample[length] = '\0';
+    char *reason = NULL;
+    if (config_check_policy("example.conf", sample, length, &reason))
+        fail_msg("%s", reason);
+
+    const struct policy_keys *const groups[] = {&policy_program_keys, &policy_file_keys};
+    for (size_t i = 0; i < ARRAY_SIZE(groups); i++)
+        for (size_t j = 0; j < groups[i]->count; j++) {
+            char line[64];
+            snprintf(line, sizeof(line), "\n#%s =", groups[i]->keys[j].name);
+            if (!strstr(sample, line))
+                fail_msg("packaging/policy.d/example.conf has no '%s'", line + 1);
+        }
+    for (char *at = sample; (at = strstr(at, "\n#")); at += 2)
+        if (at[2] != ' ' && at[2] != '\n')
+            at[1] = ' ';
+    /* Who is monitoring is up to the operator. */
+    char *peers = strstr(sample, " peer-uid");
+    assert_non_null(peers);
+    peers[0] = '#';
+    peers = strstr(sample, " peer-gid");
+    peers[0] = '#';
+    if (config_check_policy("example.conf", sample, length, &reason))
+        fail_msg("%s", reason);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_what_cannot_be_looked_up),
         cmocka_unit_test(test_policy),
         cmocka_unit_test(test_it_is_described),
+        cmocka_unit_test(test_sample),
     };
     return cmocka_run_group_tests_name("policy", tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "cmds/command.h"
@@ -67,6 +68,28 @@ static void test_the_others_have_what_is_listed(void **state)
     assert_false(profile_has_command(PROFILE_COUNT, "guest-ping"));
 }
 
+/* docs/policy.md is what users read: it has the same lists. */
+static void test_the_page_for_users_has_the_same(void **state)
+{
+    static char page[128 * 1024];
+    FILE *file = fopen(SOURCE_ROOT "/docs/policy.md", "re");
+    assert_non_null(file);
+    size_t length = fread(page, 1, sizeof(page) - 1, file);
+    fclose(file);
+    page[length] = '\0';
+    size_t count;
+    const struct profile_row *rows = profile_rows(&count);
+    for (size_t i = 0; i < count; i++) {
+        char line[200];
+        int end = snprintf(line, sizeof(line), "\n| %s |", rows[i].command);
+        for (unsigned profile = PROFILE_FULL + 1; profile < PROFILE_COUNT; profile++)
+            end += snprintf(line + end, sizeof(line) - (size_t)end, "%s |",
+                            profile_has_command(profile, rows[i].command) ? " yes" : "");
+        if (!strstr(page, line))
+            fail_msg("docs/policy.md lacks the line '%s'", line + 1);
+    }
+}
+
 /* What needs a privilege or changes something is not for monitors. */
 static void test_monitor_only_reads(void **state)
 {
@@ -84,6 +107,7 @@ int main(void)
         cmocka_unit_test(test_rows_are_sorted),
         cmocka_unit_test(test_full_has_everything),
         cmocka_unit_test(test_the_others_have_what_is_listed),
+        cmocka_unit_test(test_the_page_for_users_has_the_same),
         cmocka_unit_test(test_monitor_only_reads),
     };
     return cmocka_run_group_tests_name("profile", tests, NULL, NULL);
