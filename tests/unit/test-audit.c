@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cmds/audit.h"
+#include "security/profile.h"
+
+enum { WAIT_MS = 20000 };
+
+static char path[] = "/tmp/test-audit-XXXXXX";
+
+static int set_up(void **state)
+{
+    strcpy(path, "/tmp/test-audit-XXXXXX");
+    int fd = mkstemp(path);
+    close(fd);
+    return fd < 0;
+}
+
+static int tear_down(void **state)
+{
+    return unlink(path);
+}
+
+static const char *content(void)
+{
+    static char text[16384];
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    size_t length = fread(text, 1, sizeof(text) - 1, file);
+    fclose(file);
+    text[length] = '\0';
+    return text;
+}
+
+static struct audit *open_audit(void)
+{
+    struct audit *audit = NULL;
+    assert_int_equal(audit_new(path, &audit), 0);
+    return audit;
+}
+
+static void test_records(void **state)
+{
+    struct audit *audit = open_audit();
+    struct audit_call call = {
+        .number = audit_next_number(audit),
+        .channel = "general",
+        .peer = "pid 1, uid 2, gid 3",
+        .profile = PROFILE_BACKUP,
+        .command = "guest-fstrim",
+    };
+    audit_decision(audit, &call, true, "profile backup", "a=\"b\nc\"");
+    audit_result(audit, &call, "failed", "no \"luck\"");
+    audit_free(audit, WAIT_MS);
+
+    const char *text = content();
+    assert_non_null(strstr(text, "\"event\": \"decision\", \"call\": 1, \"channel\": \"general\", "
+                                 "\"peer\": \"pid 1, uid 2, gid 3\", \"profile\": \"backup\", "
+                                 "\"command\": \"guest-fstrim\", \"decision\": \"allowed\", "
+                                 "\"rule\": \"profile backup\", \"arguments\": "
+                                 "\"a=\\\"b\\nc\\\"\"}\n{\"time\": "));
+    assert_non_null(strstr(text, "\"result\": \"failed\", \"error\": \"no \\\"luck\\\"\"}\n"));
+}
+
+static void test_what_is_not_known_is_left_out(void **state)
+{
+    struct audit *audit = open_audit();
+    struct audit_call call = {.channel = "x", .peer = "", .profile = 99};
+    audit_decision(audit, &call, false, "peer-uid, peer-gid", NULL);
+    audit_free(audit, WAIT_MS);
+    assert_non_null(strstr(content(), "\"event\": \"decision\", \"channel\": \"x\", \"profile\": "
+                                      "\"?\", \"decision\": \"refused\", \"rule\": \"peer-uid, "
+                                      "peer-gid\"}\n"));
+}
+
+static void test_long_arguments_are_cut(void **state)
+{
+    char arguments[3000];
+    memset(arguments, 'x', sizeof(arguments));
+    arguments[sizeof(arguments) - 1] = '\0';
+    struct audit *audit = open_audit();
+    struct audit_call call = {.channel = "x", .command = "guest-exec"};
+    audit_decision(audit, &call, true, "r", arguments);
+    audit_free(audit, WAIT_MS);
+    const char *text = content();
+    assert_true(strlen(text) < 1400);
+    assert_non_null(strstr(text, "xxxx\", \"arguments-cut\": true}\n"));
+}
+
+static void test_it_is_held_with_the_log(void **state)
+{
+    struct audit *audit = open_audit();
+    struct audit_call call = {.channel = "x"};
+    assert_true(log_hold(WAIT_MS));
+    audit_decision(audit, &call, true, "r", NULL);
+    audit_flush(audit, 20);
+    assert_string_equal(content(), "");
+    log_release();
+    audit_flush(audit, WAIT_MS);
+    assert_string_not_equal(content(), "");
+    audit_free(audit, WAIT_MS);
+}
+
+static void test_into_the_log(void **state)
+{
+    struct audit *audit = NULL;
+    struct log_options options = {.path = path, .level = LOG_INFO};
+    assert_int_equal(log_open(&options), 0);
+    assert_int_equal(audit_new("log", &audit), 0);
+    struct audit_call call = {.channel = "x"};
+    audit_decision(audit, &call, false, "r", NULL);
+    audit_reopen(audit);
+    audit_free(audit, WAIT_MS);
+    assert_non_null(strstr(content(), " info: audit {\"time\": "));
+    options.path = NULL;
+    assert_int_equal(log_open(&options), 0);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_records),
+        TEST(test_what_is_not_known_is_left_out),
+        TEST(test_long_arguments_are_cut),
+        TEST(test_it_is_held_with_the_log),
+        TEST(test_into_the_log),
+    };
+    return cmocka_run_group_tests_name("audit", tests, NULL, NULL);
+}
