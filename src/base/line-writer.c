@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/line-writer.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/buffer.h"
-#include "base/log-sink.h"
 
 struct line_writer {
     /* immutable */
     size_t queued_bytes_max;
     void (*describe_lost)(uint64_t count, struct buffer *out);
+    int (*take)(void *context, const char *line, size_t length);
+    void *context;
+    char *path; /* NULL: `take` it is */
     pthread_t thread;
 
-    struct log_sink *sink; /* the thread's */
+    /* the thread's */
+    int fd;
+    bool is_mid_line; /* an error cut a line off */
 
     pthread_mutex_t lock;
     pthread_cond_t work;    /* to the thread */
@@ -36,7 +42,8 @@ struct line_writer {
 
 static void free_all(struct line_writer *writer)
 {
-    log_sink_free(writer->sink);
+    close_fd(writer->fd);
+    free(writer->path);
     buffer_deinit(&writer->queue);
     pthread_mutex_destroy(&writer->lock);
     pthread_cond_destroy(&writer->work);
@@ -50,19 +57,84 @@ static bool has_work_locked(const struct line_writer *writer)
                                 (writer->lost > 0 && !writer->is_broken));
 }
 
-/* Returns how many lines are lost. */
+/* --- the file --- */
+
+static int open_file(const char *path)
+{
+    /* O_NONBLOCK: a FIFO without a reader must fail instead of hanging the start. */
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+    return fd < 0 ? -errno : fd;
+}
+
+/* Where the new one cannot be had, the old one goes on. */
+static void reopen_file(struct line_writer *writer)
+{
+    int fd = writer->path ? open_file(writer->path) : -1;
+    if (fd < 0)
+        return;
+    close_fd(writer->fd);
+    writer->fd = fd;
+    writer->is_mid_line = false;
+}
+
+static int write_bytes(struct line_writer *writer, const char *bytes, size_t length)
+{
+    while (length > 0) {
+        ssize_t written = write(writer->fd, bytes, length);
+        if (written >= 0) {
+            bytes += written;
+            length -= (size_t)written;
+            writer->is_mid_line = length > 0;
+        } else if (errno == EAGAIN) {
+            struct pollfd poll_fd = {.fd = writer->fd, .events = POLLOUT};
+            if (poll(&poll_fd, 1, -1) < 0 && errno != EINTR)
+                return -errno;
+        } else if (errno != EINTR) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+/* --- the thread --- */
+
+/* Returns how many of the lines are lost. */
+static uint64_t give_lines(struct line_writer *writer, const struct buffer *lines)
+{
+    uint64_t lost = 0;
+    const char *end = lines->data + lines->length;
+    for (const char *line = lines->data; line < end;) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        size_t length = (size_t)((newline ? newline : end) - line);
+        lost += writer->take(writer->context, line, length) < 0;
+        line += length + 1;
+    }
+    return lost;
+}
+
+/* The same, which are `count`. Of a file nobody can say how many were written before an error. */
+static uint64_t put_lines(struct line_writer *writer, const struct buffer *lines, uint64_t count)
+{
+    if (lines->length == 0)
+        return 0;
+    if (!writer->path)
+        return give_lines(writer, lines);
+    if (writer->is_mid_line && write_bytes(writer, "\n", 1) < 0)
+        return count;
+    return write_bytes(writer, lines->data, lines->length) < 0 ? count : 0;
+}
+
+/* Returns how many lines are lost, of these and of earlier ones. */
 static uint64_t write_lines(struct line_writer *writer, const struct buffer *lines, uint64_t count,
                             uint64_t lost)
 {
     if (lost > 0) {
         _cleanup_buffer_ struct buffer text = BUFFER_INIT;
         writer->describe_lost(lost, &text);
-        if (text.failed || log_sink_write(writer->sink, text.data, text.length) < 0)
+        if (text.failed || put_lines(writer, &text, 1) > 0)
             return lost + count;
     }
-    if (lines->length > 0 && log_sink_write(writer->sink, lines->data, lines->length) < 0)
-        return count;
-    return 0;
+    return put_lines(writer, lines, count);
 }
 
 /* Writes all there is, unlocked meanwhile. */
@@ -76,9 +148,8 @@ static void step_locked(struct line_writer *writer)
     writer->is_writing = true;
     pthread_mutex_unlock(&writer->lock);
 
-    /* Where the new one cannot be had, the old one goes on. */
     if (reopens)
-        (void)!log_sink_reopen(writer->sink);
+        reopen_file(writer);
     lost = write_lines(writer, &lines, count, lost);
 
     pthread_mutex_lock(&writer->lock);
@@ -137,7 +208,13 @@ int line_writer_new(const struct line_writer_options *options, struct line_write
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&writer->settled, &attributes);
     pthread_condattr_destroy(&attributes);
-    int error = log_sink_open(options->path, &writer->sink);
+    writer->take = options->take;
+    writer->context = options->context;
+    writer->path = options->path ? strdup(options->path) : NULL;
+    writer->fd = writer->path ? open_file(writer->path) : -1;
+    int error = options->path && !writer->path ? -ENOMEM : 0;
+    if (error == 0 && writer->path && writer->fd < 0)
+        error = writer->fd;
     if (error == 0)
         error = start_thread(writer);
     if (error < 0) {

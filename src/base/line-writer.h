@@ -3,9 +3,9 @@
 #define BELLHOP_BASE_LINE_WRITER_H
 
 /*
- * Appends lines to a file by a thread of its own, so that a stuck disk holds nobody up. The queue is
- * bounded: what does not fit into it, or could not be written, is dropped and counted, and the count is
- * written as soon as there is room again.
+ * Appends lines to a file, or gives them to somebody else who may block, by a thread of its own, so that a
+ * stuck disk holds nobody up. The queue is bounded: what does not fit into it, or could not be written, is
+ * dropped and counted, and the count is written as soon as there is room again.
  */
 
 #include <stdbool.h>
@@ -19,13 +19,19 @@ struct buffer;
 struct line_writer;
 
 struct line_writer_options {
-    const char *path;    /* created with mode 0640. Borrowed for the call. */
+    /* The file, created with mode 0640. Borrowed for the call. NULL: `take` is called instead, with one
+     * line, without its newline, at a time. It returns 0 or -errno. The writer's thread. */
+    const char *path;
+    int (*take)(void *context, const char *line, size_t length);
+    void *context;
+
     size_t queued_bytes; /* the most that waits */
     /* Appends a line, with its newline, that says that so many were lost. The writer's thread. */
     void (*describe_lost)(uint64_t count, struct buffer *out);
 };
 
-/* Opens the file and starts the thread: after the last fork. Returns 0 or -errno. */
+/* Opens the file and starts the thread: after the last fork. A FIFO that nobody reads is refused with
+ * -ENXIO. Returns 0 or -errno. */
 int line_writer_new(const struct line_writer_options *options,
                     struct line_writer **ret_writer) MUST_CHECK;
 

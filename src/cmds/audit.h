@@ -4,8 +4,8 @@
 
 /*
  * The audit: one JSON line for every refusal, and two for every change to the guest: what was decided,
- * before there is any effect, and what came of it. docs/policy.md has the members. It goes to a file, by a
- * thread of its own, or into the log.
+ * before there is any effect, and what came of it. docs/policy.md has the members. It goes to a file or, as
+ * fields, to the journal, by a thread of its own; or into the log.
  */
 
 #include <stdbool.h>
@@ -26,12 +26,12 @@ struct audit_call {
 };
 
 /*
- * `destination` is the policy's: an absolute path, or POLICY_AUDIT_LOG. After the last fork. Returns 0
- * or -errno.
+ * `destination` is the policy's: an absolute path, POLICY_AUDIT_LOG or POLICY_AUDIT_JOURNAL (after that may
+ * follow ":PATH", its socket, for tests). After the last fork. Returns 0 or -errno.
  */
 int audit_new(const char *destination, struct audit **ret_audit) MUST_CHECK;
 
-/* Writes what is queued, for at most `timeout_ms`. Returns NULL. */
+/* Writes what is queued, for at most `timeout_ms`; nobody may use it any more. Returns NULL. */
 struct audit *audit_free(struct audit *audit, unsigned timeout_ms);
 
 /* Waits at most that long until what is queued is written, and leaves the rest as it is: where somebody

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "cmds/audit.h"
+#include "logger-harness.h"
 #include "security/profile.h"
 
 enum { WAIT_MS = 20000 };
@@ -94,7 +95,7 @@ static void test_long_arguments_are_cut(void **state)
     audit_free(audit, WAIT_MS);
     const char *text = content();
     assert_true(strlen(text) < 1400);
-    assert_non_null(strstr(text, "xxxx\", \"arguments-cut\": true}\n"));
+    assert_non_null(strstr(text, "xxxx\", \"arguments-cut\": \"true\"}\n"));
 }
 
 static void test_it_is_held_with_the_log(void **state)
@@ -109,6 +110,41 @@ static void test_it_is_held_with_the_log(void **state)
     audit_flush(audit, WAIT_MS);
     assert_string_not_equal(content(), "");
     audit_free(audit, WAIT_MS);
+}
+
+static void test_into_the_journal(void **state)
+{
+    struct logger logger;
+    struct audit *audit = NULL;
+    char destination[200], text[4096];
+    int passed;
+    logger_start(&logger);
+    snprintf(destination, sizeof(destination), "journal:%s", logger.path);
+    assert_int_equal(audit_new(destination, &audit), 0);
+    struct audit_call call = {
+        .number = 7, .channel = "x", .profile = PROFILE_MONITOR, .command = "guest-exec"};
+    audit_decision(audit, &call, false, "profile monitor", "path=\"a\nPRIORITY=0\x1f\"");
+    audit_free(audit, WAIT_MS);
+    size_t length = logger_receive(&logger, text, sizeof(text) - 1, &passed);
+    text[length] = '\0';
+    static const char *const parts[] = {
+        "BELLHOP_EVENT=decision\nBELLHOP_CALL=7\nBELLHOP_CHANNEL=x\nBELLHOP_PROFILE=monitor\n",
+        "BELLHOP_COMMAND=guest-exec\nBELLHOP_DECISION=refused\nBELLHOP_RULE=profile monitor\n",
+        "BELLHOP_ARGUMENTS=path=\"a PRIORITY=0 \"\n",
+        "MESSAGE=audit: guest-exec: refused by profile monitor\nPRIORITY=5\n"
+        "SYSLOG_IDENTIFIER=bellhopd\n",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        if (!strstr(text, parts[i]))
+            fail_msg("'%s' is not in\n%s", parts[i], text);
+    logger_stop(&logger);
+}
+
+static void test_without_a_journal(void **state)
+{
+    struct audit *audit = NULL;
+    assert_int_equal(audit_new("journal:/no/such/socket", &audit), -ENOENT);
+    assert_null(audit);
 }
 
 static void test_into_the_log(void **state)
@@ -134,6 +170,8 @@ int main(void)
         TEST(test_what_is_not_known_is_left_out),
         TEST(test_long_arguments_are_cut),
         TEST(test_it_is_held_with_the_log),
+        TEST(test_into_the_journal),
+        TEST(test_without_a_journal),
         TEST(test_into_the_log),
     };
     return cmocka_run_group_tests_name("audit", tests, NULL, NULL);
