@@ -131,8 +131,8 @@ static void test_into_the_journal(void **state)
         "BELLHOP_EVENT=decision\nBELLHOP_CALL=7\nBELLHOP_CHANNEL=x\nBELLHOP_PROFILE=monitor\n",
         "BELLHOP_COMMAND=guest-exec\nBELLHOP_DECISION=refused\nBELLHOP_RULE=profile monitor\n",
         "BELLHOP_ARGUMENTS=path=\"a PRIORITY=0 \"\n",
-        "MESSAGE=audit: guest-exec: refused by profile monitor\nPRIORITY=5\n"
-        "SYSLOG_IDENTIFIER=bellhopd\n",
+        "MESSAGE=audit: guest-exec: refused by profile monitor\n",
+        "PRIORITY=5\nSYSLOG_IDENTIFIER=bellhopd\n",
     };
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
         if (!strstr(text, parts[i]))
