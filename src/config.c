@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "config.h"
 
-#include <dirent.h>
 #include <string.h>
 
 #include "base/buffer.h"
 #include "base/key-file.h"
 #include "config-entry.h"
+#include "config-policy.h"
 #include "base/vsock-address.h"
 #include "options.h"
 #include "passed-sockets.h"
-#include "security/trusted-file.h"
 
-#define BELLHOP_FILE  "/etc/bellhop/bellhop.conf"
-#define POLICY_FOLDER "/etc/bellhop/policy.d"
+#define BELLHOP_FILE "/etc/bellhop/bellhop.conf"
 
 static const char default_statedir[] = "/var/run";
 static const char default_method[] = "virtio-serial";
@@ -95,18 +93,6 @@ static int load_entries(struct config_loader *loader, const struct key_file *fil
     return error;
 }
 
-/* Whoever can write a policy can lift it. */
-static int check_trust(struct config_loader *loader, const char *path)
-{
-    _cleanup_free_ char *reason = NULL;
-    int error = trusted_file_check(path, &reason);
-    if (error == 0)
-        return 0;
-    loader->file = NULL;
-    return config_fail(loader, "%s: a policy is not taken from here: %s", path,
-                       reason ? reason : strerror(-error));
-}
-
 static int load_file(struct config_loader *loader, const char *path)
 {
     struct key_file *file = NULL;
@@ -118,7 +104,7 @@ static int load_file(struct config_loader *loader, const char *path)
     loader->has_policy = loader->is_policy_file;
     error = load_entries(loader, file);
     if (error == 0 && loader->has_policy)
-        error = check_trust(loader, path);
+        error = config_check_trust(loader, path);
     if (error == 0)
         error = text_list_append(&loader->config->files, path, strlen(path));
     loader->file = NULL;
@@ -165,45 +151,6 @@ static int load_classic_file(struct config_loader *loader, const struct options 
             error = load_optional_file(loader, classic_files[i], &found);
     }
     loader->is_classic_file = false;
-    return error;
-}
-
-static int is_policy_name(const struct dirent *entry)
-{
-    size_t length = strlen(entry->d_name);
-    return entry->d_name[0] != '.' && length > 5 &&
-           strcmp(entry->d_name + length - 5, ".conf") == 0;
-}
-
-static int load_policy_files(struct config_loader *loader, const char *folder,
-                             struct dirent **entries, int count)
-{
-    int error = 0;
-    loader->is_policy_file = true;
-    for (int i = 0; i < count && error == 0; i++) {
-        _cleanup_free_ char *path = NULL;
-        if (asprintf(&path, "%s/%s", folder, entries[i]->d_name) < 0)
-            path = NULL;
-        error = path ? load_file(loader, path) : -ENOMEM;
-    }
-    loader->is_policy_file = false;
-    return error;
-}
-
-static int load_policy_folder(struct config_loader *loader)
-{
-    const char *variable = getenv("BELLHOP_POLICY");
-    const char *folder = variable ? variable : POLICY_FOLDER;
-    struct dirent **entries = NULL;
-    int count = scandir(folder, &entries, is_policy_name, alphasort);
-    if (count < 0)
-        return errno == ENOENT ? 0 : config_fail(loader, "%s: %s", folder, strerror(errno));
-    int error = check_trust(loader, folder);
-    if (error == 0)
-        error = load_policy_files(loader, folder, entries, count);
-    for (int i = 0; i < count; i++)
-        free(entries[i]);
-    free(entries);
     return error;
 }
 
@@ -467,7 +414,7 @@ static int load_all(struct config_loader *loader, const struct options *options)
     if (error == 0)
         error = load_classic_file(loader, options);
     if (error == 0)
-        error = load_policy_folder(loader);
+        error = config_load_policy(loader, load_file);
     for (size_t i = 0; i < options->sets.count && error == 0; i++)
         error = load_set(loader, options->sets.items[i]);
     if (error == 0)
