@@ -76,7 +76,8 @@ static void begin_call(struct record *record, const char *event, const struct au
     begin(record, event);
     if (call->number)
         add_number(record, "call", call->number);
-    add_text(record, "channel", call->channel);
+    if (call->channel && *call->channel)
+        add_text(record, "channel", call->channel);
     if (call->peer && *call->peer)
         add_text(record, "peer", call->peer);
     add_text(record, "profile", profile_name(call->profile));

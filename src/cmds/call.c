@@ -168,8 +168,17 @@ struct call *call_new(struct dispatcher *dispatcher, struct services *services,
     call->dispatcher = dispatcher;
     call->services = services;
     call->request = request;
+    call->profile = PROFILE_COUNT;
+    call->channel = "";
     call->writer.out = &call->reply;
     return call;
+}
+
+void call_inherit(struct call *call, const struct call *asker)
+{
+    call->profile = asker->profile;
+    call->channel = asker->channel;
+    memcpy(call->peer, asker->peer, sizeof(call->peer));
 }
 
 static bool call_has_secret(const struct call *call)

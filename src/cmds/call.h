@@ -39,7 +39,7 @@ struct call {
     struct services *services;
     const struct command *command; /* NULL: there is none of that name, or no name */
     size_t command_index;
-    unsigned profile;
+    unsigned profile;        /* PROFILE_COUNT: nobody has said */
     const char *channel;    /* its name; outlives the call */
     char peer[CALL_PEER_MAX]; /* who asks, for the audit; "" where nobody knows */
     struct buffer id; /* the request's id as JSON; empty: it has none */
@@ -75,6 +75,12 @@ struct call {
 
 struct call *call_new(struct dispatcher *dispatcher, struct services *services,
                       struct request *request) ON_LOOP;
+
+/*
+ * A call that another one makes is made under its profile, and for its peer. Until somebody has said
+ * whom it is for, a call is under no profile, which has no command.
+ */
+void call_inherit(struct call *call, const struct call *asker) ON_LOOP;
 
 /* Returns NULL. */
 struct call *call_free(struct call *call);
