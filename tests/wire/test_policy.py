@@ -594,7 +594,7 @@ def test_an_audit_that_nobody_reads_holds_nobody_up(start_agent, tmp_path):
                         args=["-b", "guest-set-time"])
     channel = agent.connect()
     request = json.dumps({"execute": "guest-set-time", "arguments": {"time": 1}})
-    rounds = 6000
+    rounds = 12000  # more than the pipe, what is being written to it, and the queue take
     for _ in range(rounds // 100):
         channel.send((request + "\n") * 100)
         assert len(channel.read_replies(100, 30)) == 100
