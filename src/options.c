@@ -43,9 +43,39 @@ static int append(struct text_list *list, const char *text)
     return text_list_append(list, text, strlen(text));
 }
 
+/* Where the value of an option goes that has nothing but a value; NULL for others. */
+static const char **find_text(struct options *options, int option)
+{
+    switch (option) {
+    case 'c':
+        return &options->config_path;
+    case 'm':
+        return &options->method;
+    case 'p':
+        return &options->path;
+    case 'l':
+        return &options->logfile;
+    case 'f':
+        return &options->pidfile;
+    case 't':
+        return &options->statedir;
+    case OPTION_ROOT:
+        return &options->root;
+    case OPTION_PROFILE:
+        return &options->profile;
+    default:
+        return NULL;
+    }
+}
+
 /* Carries out one option. Returns 0, -ENOENT if there is no such option, or -ENOMEM. */
 static int apply(struct options *options, int option, const char *value)
 {
+    const char **text = find_text(options, option);
+    if (text) {
+        *text = value;
+        return 0;
+    }
     switch (option) {
     case 'h':
         options->action = OPTIONS_PRINT_HELP;
@@ -55,27 +85,6 @@ static int apply(struct options *options, int option, const char *value)
         return 0;
     case 'D':
         options->action = OPTIONS_DUMP_CONFIG;
-        return 0;
-    case 'c':
-        options->config_path = value;
-        return 0;
-    case 'm':
-        options->method = value;
-        return 0;
-    case 'p':
-        options->path = value;
-        return 0;
-    case OPTION_ROOT:
-        options->root = value;
-        return 0;
-    case 'l':
-        options->logfile = value;
-        return 0;
-    case 'f':
-        options->pidfile = value;
-        return 0;
-    case 't':
-        options->statedir = value;
         return 0;
     case 'F':
         options->wants_fsfreeze_hook = true;
@@ -99,9 +108,6 @@ static int apply(struct options *options, int option, const char *value)
         return append(option == 'b' ? &options->block_rpcs : &options->allow_rpcs, value);
     case OPTION_SET:
         return append(&options->sets, value);
-    case OPTION_PROFILE:
-        options->profile = value;
-        return 0;
     default:
         return -ENOENT;
     }

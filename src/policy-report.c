@@ -2,6 +2,7 @@
 #include "policy-report.h"
 
 #include "base/buffer.h"
+#include "base/sysroot.h"
 #include "cmds/command.h"
 #include "cmds/table.h"
 #include "config.h"
@@ -16,7 +17,9 @@ static void report_channel(const struct config_channel *channel, struct buffer *
 
 static bool is_enabled(const struct gate *gate, unsigned profile, const struct command *command)
 {
-    return !(command->flags & CMD_UNSUPPORTED) && gate_allows_profile(gate, profile, command->name);
+    bool is_elsewhere = command->flags & CMD_OWN_SYSTEM && sysroot_prefix()[0];
+    return !(command->flags & CMD_UNSUPPORTED) && !is_elsewhere &&
+           gate_allows_profile(gate, profile, command->name);
 }
 
 static void report_profile(const struct gate *gate, unsigned profile, struct buffer *out)

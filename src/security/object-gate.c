@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "base/sysroot.h"
+
 /* How often it is looked again when the file came or went meanwhile. */
 enum { TRIES = 8 };
 
@@ -177,9 +179,9 @@ static int create(const struct object_question *question, const char *path, int 
         return -ENOMEM;
     if (!split_path(copy, &folder_path, &name))
         return -EISDIR;
-    _cleanup_close_ int folder = open(folder_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int folder = sysroot_open_path(folder_path, O_PATH | O_DIRECTORY, 0);
     if (folder < 0)
-        return -errno;
+        return folder;
 
     char full[PATH_MAX];
     const struct file_rule *rule = NULL;
@@ -206,11 +208,11 @@ int object_gate_open(const struct object_question *question, const char *path, i
     assert_on_worker();
     ret_reason[0] = '\0';
     for (unsigned i = 0; i < TRIES; i++) {
-        _cleanup_close_ int found = open(path, O_PATH | O_CLOEXEC);
+        _cleanup_close_ int found = sysroot_open_path(path, O_PATH, 0);
         if (found >= 0)
             return open_found(question, found, flags, ret_reason);
-        if (errno != ENOENT || !(flags & O_CREAT))
-            return -errno;
+        if (found != -ENOENT || !(flags & O_CREAT))
+            return found;
         int fd = create(question, path, flags, ret_reason);
         if (fd != -EEXIST)
             return fd;

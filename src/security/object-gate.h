@@ -30,7 +30,8 @@ struct object_question {
 };
 
 /*
- * Opens the path with open(2)'s flags; O_CREAT creates (mode 0666 less the umask), but never through
+ * Opens the path (below the agent's root, base/sysroot.h; the rules are for what is there by its path from
+ * here) with open(2)'s flags; O_CREAT creates (mode 0666 less the umask), but never through
  * a dangling link. Returns the descriptor, or -errno: with `ret_reason` set it is -EPERM and a rule's
  * refusal, for the client, else the system's. Needs /proc.
  */

@@ -441,6 +441,30 @@ def test_bind_mounts(start_agent, tmp_path, request):
             "/proc/%d/root%s/in/mounted/there" % (pid, root))
 
 
+def test_below_another_root(start_agent, tmp_path):
+    """Paths begin at that root; rules are for what is there by its path from here."""
+    for name in ("proc/1", "sys/class", "in", "out"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("in", "out"):
+        (tmp_path / name / "file").write_text("text")
+    (tmp_path / "in" / "absolute").symlink_to("/out/file")
+    (tmp_path / "in" / "within").symlink_to("/in/file")
+    agent = start_agent(args=["--root", str(tmp_path)], config="[files in]\npath = %s/in\n"
+                        "access = read, write, create\n" % os.path.realpath(tmp_path))
+    channel = agent.connect()
+    for path, mode in (("/in/file", "r"), ("/in/new", "w"), ("/in/within", "w"),
+                       ("/../in/file", "a")):
+        channel.close_file(channel.open_file(path, mode))
+    for path, mode in (("/out/file", "w"), ("/in/absolute", "w"), ("/in/../out/new", "w"),
+                       ("/in/../../out/file", "r")):
+        assert NO_RULE in refusal(channel, "guest-file-open", {"path": path, "mode": mode}).desc
+    assert (tmp_path / "out" / "file").read_text() == "text"
+    assert sorted(os.listdir(tmp_path / "out")) == ["file"]
+    assert (tmp_path / "in" / "file").read_text() == ""
+    error = refusal(channel, "guest-exec", {"path": "/bin/true"})
+    assert error.desc.endswith("has been disabled: the agent only looks at the guest (--root)")
+
+
 def test_very_long_lists(start_agent):
     rules = "".join("[files r%d]\npath = DIRECTORY/in/%d\naccess = read, write, create\n"
                     "[program p%d]\npath = /bin/true\narguments = %s\n" %
