@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/list.h"
@@ -16,6 +17,7 @@
 #include "cmds/audit.h"
 #include "cmds/dispatch.h"
 #include "cmds/file-table.h"
+#include "cmds/freeze-state.h"
 #include "cmds/services.h"
 #include "handle-numbers.h"
 #include "hot-plug.h"
@@ -248,6 +250,19 @@ static int agent_catch_signals(struct agent *agent)
     return 0;
 }
 
+/*
+ * Ids do not come again after a restart, and are exact in every host's JSON (below 2^53): no agent
+ * starts 256 jobs in each millisecond of its life. Where the clock was set back, those of programs
+ * that still run are known from their brokers.
+ */
+static uint64_t first_job_id(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    uint64_t unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    return (unix_ms & ((UINT64_C(1) << 44) - 1)) * 256 + 1;
+}
+
 /* Programs that earlier agents left running are known before the first request is answered. */
 static int agent_start_broker(struct agent *agent, const struct agent_options *options)
 {
@@ -255,12 +270,18 @@ static int agent_start_broker(struct agent *agent, const struct agent_options *o
     services->jobs = job_table_new(agent->base, options->settings);
     if (!services->jobs)
         return -ENOMEM;
+    job_table_start_ids(services->jobs, first_job_id());
     services->broker =
         broker_client_new_take(agent->base, services->jobs, options->statedir, options->broker);
     if (!services->broker)
         return -ENOMEM;
     broker_client_adopt(services->broker, ADOPT_MS);
     return 0;
+}
+
+static bool is_frozen(void *context)
+{
+    return freeze_state_is_on(context);
 }
 
 static int agent_start_engine(struct agent *agent, const struct agent_options *options)
@@ -284,7 +305,8 @@ static int agent_start_engine(struct agent *agent, const struct agent_options *o
         log_warning("%s: %s: file handles may be used again by the next agent", options->statedir,
                     strerror(-error));
     agent->services.files = file_table_new(first_handle, settings->handles);
-    if (!agent->services.files)
+    agent->services.freeze = freeze_state_new();
+    if (!agent->services.files || !agent->services.freeze)
         return -ENOMEM;
     struct dispatcher_options dispatcher = {
         .services = &agent->services,
@@ -292,6 +314,8 @@ static int agent_start_engine(struct agent *agent, const struct agent_options *o
         .scheduler = agent->scheduler,
         .gate = options->gate,
         .own_origin = (unsigned)options->channel_count,
+        .is_frozen = is_frozen,
+        .context = agent->services.freeze,
     };
     return dispatcher_new(&dispatcher, &agent->services.dispatcher);
 }
@@ -359,8 +383,9 @@ bool agent_free(struct agent *agent)
     for (size_t i = 0; i < agent->channel_count; i++)
         free(agent->channels[i].name);
     free(agent->channels);
-    dispatcher_free(agent->services.dispatcher);
+    agent->services.dispatcher = dispatcher_free(agent->services.dispatcher);
     file_table_free(agent->services.files);
+    freeze_state_free(agent->services.freeze);
     broker_client_free(agent->services.broker);
     job_table_free(agent->services.jobs);
     scheduler_free(agent->scheduler);

@@ -53,13 +53,13 @@ static const struct setting rows[] = {
         "permissions that a file created by guest-file-open does not get"),
 
     ROW("exec", "running", exec_running, SETTING_COUNT, 256, 1, 4096,
-        "programs running at once"),
+        "programs and jobs running at once"),
     ROW("exec", "stream-bytes", exec_stream_bytes, SETTING_BYTES, 16 * MIB, 4 * KIB, GIB,
-        "captured output of one program, per stream; more is cut off"),
+        "captured output of one program, per stream, more is cut off; result of one job"),
     ROW("exec", "output-bytes", exec_output_bytes, SETTING_BYTES, 256 * MIB, 4 * KIB, 16 * GIB,
-        "captured output of all programs together"),
+        "captured output of all programs and results of jobs together"),
     ROW("exec", "kept", exec_kept, SETTING_COUNT, 1024, 1, 65536,
-        "finished programs whose result was not fetched yet"),
+        "finished programs and jobs whose result was not fetched yet"),
     ROW("exec", "retention", exec_retention_s, SETTING_SECONDS, 3600, 1, 365 * DAY,
         "how long such a result is kept"),
 

@@ -35,7 +35,7 @@ struct settings {
     uint64_t handles;    /* handles: open at once, 1024 */
     uint64_t file_umask; /* umask: octal, 0022 */
 
-    /* [exec] */
+    /* [exec]: jobs of other kinds have the same limits */
     uint64_t exec_running;      /* running: programs at once, 256 */
     uint64_t exec_stream_bytes; /* stream-bytes: output kept per stream, 16 MiB */
     uint64_t exec_output_bytes; /* output-bytes: of all programs together, 256 MiB */

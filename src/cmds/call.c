@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "cmds/call.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/sysroot.h"
+#include "cmds/command-job.h"
 #include "cmds/dispatch.h"
 #include "cmds/services.h"
 #include "cmds/table.h"
@@ -96,6 +98,17 @@ void call_on_overdue(struct call *call, void (*overdue)(void *context), void *co
     call->overdue_context = context;
 }
 
+void call_set_progress(struct call *call, const struct call_progress *progress)
+{
+    if (call->job)
+        command_job_set_progress(call->job, progress);
+}
+
+bool call_is_cancelled(struct call *call)
+{
+    return call->job && command_job_is_cancelled(call->job);
+}
+
 void call_complete(struct call *call)
 {
     task_finish(&call->task);
@@ -160,13 +173,14 @@ const char *call_last_step(const struct call *call)
 /* --- its life --- */
 
 struct call *call_new(struct dispatcher *dispatcher, struct services *services,
-                      struct request *request)
+                      const struct endpoint *endpoint, struct request *request)
 {
     struct call *call = calloc(1, sizeof(*call));
     if (!call)
         return NULL;
     call->dispatcher = dispatcher;
     call->services = services;
+    call->endpoint = endpoint;
     call->request = request;
     call->profile = PROFILE_COUNT;
     call->channel = "";
@@ -330,6 +344,24 @@ void call_decode(struct call *call, const struct json_limits *limits)
         return;
     }
     decode_arguments(call, arguments, &call->error);
+}
+
+const char *call_lane(const struct call *call, char buffer[CALL_LANE_MAX])
+{
+    const struct command *command = call->command;
+    if (!command->lane || !command->lane_arg)
+        return command->lane;
+    for (const struct arg_spec *spec = command->args; spec->name; spec++) {
+        if (strcmp(spec->name, command->lane_arg) != 0)
+            continue;
+        const void *member = (const char *)call->args + spec->offset;
+        if (spec->type == ARG_INT64)
+            snprintf(buffer, CALL_LANE_MAX, "%s:%" PRId64, command->lane, *(const int64_t *)member);
+        else
+            snprintf(buffer, CALL_LANE_MAX, "%s:%s", command->lane,
+                     ((const struct arg_text *)member)->data);
+    }
+    return buffer;
 }
 
 /* --- answering --- */

@@ -20,7 +20,9 @@
 #include "jobs/pool.h"
 #include "jobs/task.h"
 
+struct command_job;
 struct dispatcher;
+struct endpoint;
 struct request;
 
 /* What the call was about to do; the last one said is the one that counts. */
@@ -43,15 +45,21 @@ struct call {
     const char *channel;    /* its name; outlives the call */
     char peer[CALL_PEER_MAX]; /* who asks, for the audit; "" where nobody knows */
     struct buffer id; /* the request's id as JSON; empty: it has none */
+    const struct endpoint *endpoint;
 
     /* loop only */
-    struct request *request; /* NULL once it was answered */
+    struct request *request; /* NULL once it was answered, or if its answer goes to a job alone */
     bool is_submitted;       /* the scheduler has the task; released() will be called */
+    bool has_turn;           /* its answer keeps nobody's place any more */
     bool is_given_up;
     void (*told)(void *services, enum delivery what, uint64_t token);
     uint64_t told_token;
     void (*overdue)(void *context); /* NULL: nothing can be ended */
     void *overdue_context;
+
+    /* set before anybody else has the call; loop only but for its progress and whether it was
+     * cancelled. NULL: it is no job */
+    struct command_job *job;
 
     /* owned by whoever has the call */
     char *text; /* the message, until it is decoded */
@@ -73,8 +81,9 @@ struct call {
     struct task task;
 };
 
+/* `request`: NULL if its answer is to go to a job alone. */
 struct call *call_new(struct dispatcher *dispatcher, struct services *services,
-                      struct request *request) ON_LOOP;
+                      const struct endpoint *endpoint, struct request *request) ON_LOOP;
 
 /*
  * A call that another one makes is made under its profile, and for its peer. Until somebody has said
@@ -90,6 +99,10 @@ struct call *call_free(struct call *call);
  * thread that has the call.
  */
 void call_decode(struct call *call, const struct json_limits *limits);
+
+/* "handle:1000": the command's lane and the argument that it is about; NULL: it has none. */
+enum { CALL_LANE_MAX = 512 };
+const char *call_lane(const struct call *call, char buffer[CALL_LANE_MAX]);
 
 /* What only carrying it out needed: its arguments and what they stand in. What is echoed stays. */
 void call_drop_arguments(struct call *call);

@@ -57,6 +57,8 @@ enum command_flags {
     /* acts on the system that the agent is part of: not for an agent that looks at another one */
     CMD_OWN_SYSTEM = 1 << 24,
     CMD_DECIDES = 1 << 20,            /* a hook asks the rules, and says call_decided() itself */
+    CMD_JOB = 1 << 16,    /* its calls are jobs, from their admission on: cmds/command-job.h */
+    CMD_NO_JOB = 1 << 17, /* bellhop-job-start refuses it */
 };
 
 struct command {
@@ -70,6 +72,11 @@ struct command {
     /* ON_LOOP: frees call_state(); called exactly once, when nothing of the call runs any more,
      * also when its answer was given up on long before. */
     void (*release)(struct call *call);
+
+    /* ON_LOOP: the call is a job that has begun and was cancelled; call_is_cancelled() is true now.
+     * A worker has the call, so this may only wake it. NULL: it cannot be cancelled once it has
+     * begun. */
+    void (*cancel)(struct call *call);
 
     /* About how many bytes the reply to these arguments may have, where that can be a lot; NULL: it
      * cannot. Any thread. Of one channel, replies that are large together are made one by one. */
@@ -143,6 +150,23 @@ bool call_is_interrupted(struct call *call);
  * what it waits for; call_complete() is due all the same. NULL: nothing waits any more.
  */
 void call_on_overdue(struct call *call, void (*overdue)(void *context), void *context) ON_LOOP;
+/* How far a job has come. What is not known is 0. */
+enum { CALL_PROGRESS_ITEM_MAX = 256 };
+struct call_progress {
+    uint64_t done; /* so many of */
+    uint64_t total;
+    const char *item; /* what it is at: a mount point; NULL: nothing. Copied, cut to fit */
+    uint64_t item_done_bytes; /* so much of that */
+    uint64_t item_total_bytes;
+    uint64_t bytes; /* that were dealt with altogether */
+    bool is_paused; /* it waits for a thaw */
+};
+
+/* Says so, for bellhop-job-status; nothing happens if the call is no job. Cheap. */
+void call_set_progress(struct call *call, const struct call_progress *progress);
+
+/* True once the job that the call is was cancelled: it is to fail soon, with any error. */
+bool call_is_cancelled(struct call *call);
 
 /* ON_LOOP: ends a call whose hook returned CALL_PENDING. */
 void call_complete(struct call *call) ON_LOOP;

@@ -2,7 +2,6 @@
 #include "cmds/dispatch.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include "base/sysroot.h"
 #include "base/settings.h"
 #include "cmds/call.h"
+#include "cmds/command-job.h"
 #include "cmds/services.h"
 #include "cmds/table.h"
 #include "io/session.h"
@@ -19,8 +19,6 @@
 
 /* Longer messages are decoded on a worker: the loop has other clients. */
 enum { DECODE_ON_LOOP_BYTES = 64 * 1024 };
-
-enum { LANE_NAME_BYTES = 512 };
 
 struct dispatcher {
     struct dispatcher_options options;
@@ -46,6 +44,10 @@ static void call_tell_dropped(struct call *call)
 
 static void call_answer(struct call *call)
 {
+    if (call->job)
+        command_job_answered(call);
+    if (!call->request)
+        return;
     bool had_succeeded = !call->error.is_set;
     struct reply reply = {.line = call_compose(call)};
     bool succeeded = !call->error.is_set;
@@ -54,6 +56,10 @@ static void call_answer(struct call *call)
     reply.told = call->told;
     reply.context = call->services;
     reply.token = call->told_token;
+    if (call->job && !reply.told) {
+        reply.told = command_job_told;
+        reply.token = command_job_id(call->job);
+    }
     reply.is_delimited = succeeded && (call->command->flags & CMD_DELIMITED);
     if (succeeded && (call->command->flags & CMD_NO_SUCCESS_REPLY))
         buffer_deinit(&reply.line);
@@ -85,6 +91,10 @@ static void call_answer_overdue(struct call *call)
     /* What the call says when it comes back goes to nobody, and so will never be written. Told
      * before it is answered: that may bring it back, and then it is gone. */
     call_tell_dropped(call);
+    if (call->job)
+        command_job_overdue(call, &error);
+    if (!call->request)
+        return;
     struct reply reply = {.line = call_compose_error(call, &error)};
     request_answer_take(take_ptr(&call->request), &reply);
 }
@@ -109,6 +119,8 @@ static void on_ended(struct task *task, enum task_outcome outcome)
         }
         break;
     case TASK_CANCELLED:
+        if (call->job)
+            command_job_withdrawn(call->job);
         wire_error_set(error, WIRE_GENERIC_ERROR, "%s was cancelled before it began", name);
         break;
     case TASK_NOT_BEGUN:
@@ -136,8 +148,8 @@ static void log_call(const struct call *call)
     _cleanup_buffer_ struct buffer args = BUFFER_INIT;
     buffer_append_char(&args, ' ');
     args_describe(call->command->args, call->args, &args);
-    log_write(changes ? LOG_INFO : LOG_DEBUG, "%s: %s%s", request_endpoint(call->request)->name,
-              call->command->name, args.length > 1 ? args.data : "");
+    log_write(changes ? LOG_INFO : LOG_DEBUG, "%s: %s%s", call->endpoint->name, call->command->name,
+              args.length > 1 ? args.data : "");
 }
 
 static enum task_next call_finish(struct call *call)
@@ -173,7 +185,10 @@ static enum task_next on_start(struct task *task)
     check_begin(call);
     if (call->error.is_set)
         return TASK_FINISHED;
-    request_promise(call->request);
+    if (call->request)
+        request_promise(call->request);
+    if (call->job)
+        command_job_begin(call);
     log_call(call);
     if ((command->flags & (CMD_CHANGES_GUEST | CMD_DECIDES)) == CMD_CHANGES_GUEST)
         call_decided(call, true, NULL);
@@ -209,6 +224,8 @@ static void free_call(void *call)
 /* Wiping and unmapping many megabytes takes longer than others may be kept waiting. */
 static void call_discard(struct call *call)
 {
+    if (call->job)
+        command_job_leave(call);
     if (call->text_length > DECODE_ON_LOOP_BYTES)
         services_run_detached(call->services, free_call, call);
     else
@@ -262,7 +279,8 @@ static struct call *request_call(struct dispatcher *dispatcher, struct request *
 {
     struct call *call = request_data(request);
     if (!call) {
-        call = call_new(dispatcher, dispatcher->options.services, request);
+        call =
+            call_new(dispatcher, dispatcher->options.services, request_endpoint(request), request);
         if (call) {
             call->profile = request_endpoint(request)->profile;
             call->channel = request_endpoint(request)->name;
@@ -311,55 +329,49 @@ static void on_faulted(void *context, struct request *request, enum request_faul
     wire_error_set(&call->error, WIRE_GENERIC_ERROR, "%s", reason);
 }
 
-/* "handle:1000": the command's lane, and the argument that it is about. */
-static const char *call_lane(const struct call *call, char buffer[LANE_NAME_BYTES])
+bool dispatcher_submit(struct dispatcher *dispatcher, struct call *call)
 {
-    const struct command *command = call->command;
-    if (!command->lane || !command->lane_arg)
-        return command->lane;
-    for (const struct arg_spec *spec = command->args; spec->name; spec++) {
-        if (strcmp(spec->name, command->lane_arg) != 0)
-            continue;
-        const void *member = (const char *)call->args + spec->offset;
-        if (spec->type == ARG_INT64)
-            snprintf(buffer, LANE_NAME_BYTES, "%s:%" PRId64, command->lane,
-                     *(const int64_t *)member);
-        else
-            snprintf(buffer, LANE_NAME_BYTES, "%s:%s", command->lane,
-                     ((const struct arg_text *)member)->data);
-    }
-    return buffer;
-}
-
-static void on_admitted(void *context, struct request *request)
-{
-    struct dispatcher *dispatcher = context;
-    struct call *call = request_data(request);
-    if (!call || call->error.is_set)
-        return;
-    char buffer[LANE_NAME_BYTES];
+    assert_on_loop();
+    char buffer[CALL_LANE_MAX];
+    const char *lane = call_lane(call, buffer);
+    /* A request is carried out all the same if it cannot be watched. */
+    if (call->command->flags & CMD_JOB && call->request && command_job_enter(call, lane, false) < 0)
+        log_warning("no memory: %s is not listed as a job", call->command->name);
     call->task.ops = &call_task_ops;
     call->task.name = call->command->name;
     call->task.deadline_ms = dispatcher->deadline_ms[call->command_index];
-    call->task.origin = request_endpoint(request)->number;
+    call->task.origin = call->endpoint->number;
     call->task.rescue = call->command->flags & CMD_RESCUE;
-    if (task_submit(dispatcher->options.scheduler, &call->task, call_lane(call, buffer)) == 0)
+    if (task_submit(dispatcher->options.scheduler, &call->task, lane) == 0)
         call->is_submitted = true;
     else
         wire_error_set(&call->error, WIRE_GENERIC_ERROR, "Out of memory for %s",
                        call->command->name);
+    return call->is_submitted;
+}
+
+static void on_admitted(void *context, struct request *request)
+{
+    struct call *call = request_data(request);
+    if (!call || call->error.is_set)
+        return;
+    bool is_submitted = dispatcher_submit(context, call);
+    (void)is_submitted; /* else its error is the answer */
 }
 
 static void on_turn(void *context, struct request *request)
 {
     struct call *call = request_data(request);
+    if (call)
+        call->has_turn = true;
     if (!call) {
         request_answer_take(request, &(struct reply){.line = {.failed = true}});
     } else if (!call->is_submitted) {
         check_begin(call);
         call_answer(call);
         call_discard(call);
-    } else if (call->is_given_up && (call->command->flags & CMD_EXPIRES)) {
+    } else if (call_is_cancelled(call) ||
+               (call->is_given_up && (call->command->flags & CMD_EXPIRES))) {
         task_cancel(&call->task);
     } else {
         task_permit(&call->task);
@@ -389,6 +401,16 @@ const struct request_handler *dispatcher_request_handler(void)
 }
 
 /* --- services --- */
+
+void dispatcher_decode(struct dispatcher *dispatcher, struct call *call)
+{
+    call_decode(call, &dispatcher->limits);
+}
+
+void dispatcher_discard(struct dispatcher *dispatcher, struct call *call)
+{
+    call_discard(call);
+}
 
 bool dispatcher_is_enabled(const struct dispatcher *dispatcher, unsigned profile,
                            size_t command_index)

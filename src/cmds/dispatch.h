@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/thread.h"
 
+struct call;
 struct dispatcher;
 struct gate;
 struct pool;
@@ -45,5 +46,18 @@ bool dispatcher_is_enabled(const struct dispatcher *dispatcher, unsigned profile
 
 /* The lists of commands alone: if they allow it, then it is the profile that does not have it. */
 bool dispatcher_is_listed(const struct dispatcher *dispatcher, size_t command_index) ANY_THREAD;
+
+/* Reads the call's text within the configured limits: call_decode(). */
+void dispatcher_decode(struct dispatcher *dispatcher, struct call *call) ANY_THREAD;
+
+/*
+ * Hands a call to the scheduler: it runs once it is permitted and its lane is free. On failure its
+ * error is set, and it is still the caller's.
+ */
+bool dispatcher_submit(struct dispatcher *dispatcher, struct call *call) ON_LOOP MUST_CHECK;
+
+/* Frees a call that was not submitted. */
+void dispatcher_discard(struct dispatcher *dispatcher, struct call *call) ON_LOOP;
+
 
 #endif

@@ -344,6 +344,7 @@ static const struct command rows[] = {
         .prepare = status_prepare,
         .run = status_run,
         .release = status_release,
+        .flags = CMD_NO_JOB,
     },
 };
 

@@ -16,6 +16,7 @@ struct broker_client;
 struct command;
 struct dispatcher;
 struct file_table;
+struct freeze_state;
 struct job_table;
 struct policy;
 struct settings;
@@ -28,6 +29,7 @@ struct services {
     struct job_table *jobs;          /* loop only */
     struct file_table *files;        /* loop only */
     struct dispatcher *dispatcher;   /* loop only */
+    struct freeze_state *freeze;     /* its header says who */
 
     /* Has what was answered so far written to the hosts and waits for them to take it, though not for
      * long: before the guest goes down. Loop only. */

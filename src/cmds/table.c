@@ -13,6 +13,7 @@ extern const struct command_family info_commands;
 extern const struct command_family system_commands;
 extern const struct command_family file_commands;
 extern const struct command_family exec_commands;
+extern const struct command_family job_commands;
 extern const struct command_family network_commands;
 extern const struct command_family disks_commands;
 extern const struct command_family load_commands;
@@ -21,13 +22,15 @@ extern const struct command_family memory_blocks_commands;
 extern const struct command_family accounts_commands;
 extern const struct command_family ssh_commands;
 extern const struct command_family time_commands;
+extern const struct command_family trim_commands;
 extern const struct command_family users_commands;
 extern const struct command_family power_commands;
 
 static const struct command_family *const families[] = {
-    &info_commands,  &system_commands, &file_commands,  &exec_commands,          &network_commands,
-    &disks_commands, &load_commands,   &cpus_commands,  &memory_blocks_commands, &accounts_commands,
-    &ssh_commands,   &time_commands,   &users_commands, &power_commands,
+    &info_commands,          &system_commands,   &file_commands, &exec_commands,
+    &network_commands,       &disks_commands,    &load_commands, &cpus_commands,
+    &memory_blocks_commands, &accounts_commands, &ssh_commands,  &time_commands,
+    &users_commands,         &power_commands,    &job_commands,  &trim_commands,
 };
 
 /* Room for every row there is; the table is built once, before it is first read. */

@@ -28,6 +28,11 @@ static void literal(struct json_writer *writer, const char *text, size_t length)
     writer->need_comma = true;
 }
 
+void json_raw(struct json_writer *writer, const char *text, size_t length)
+{
+    literal(writer, text, length);
+}
+
 static void begin_container(struct json_writer *writer, char bracket)
 {
     begin_value(writer);

@@ -46,6 +46,9 @@ void json_base64(struct json_writer *writer, const void *bytes, size_t length);
 /* A parsed value once more: numbers digit for digit as they came, members in their order. */
 void json_copy_value(struct json_writer *writer, const struct json_value *value);
 
+/* What another writer wrote: a value, or an object's members. */
+void json_raw(struct json_writer *writer, const char *text, size_t length);
+
 /* One member of an object: json_name() and the value. */
 void json_member_bool(struct json_writer *writer, const char *name, bool value);
 void json_member_int(struct json_writer *writer, const char *name, int64_t value);

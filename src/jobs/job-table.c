@@ -15,6 +15,7 @@
 
 struct job_table {
     const struct settings *settings;
+    struct event_base *base;
     struct event *timer; /* NULL: somebody else looks at the time */
     struct job *by_id;
     struct job *by_pid;
@@ -31,13 +32,18 @@ static uint64_t retention_ms(const struct job_table *table)
     return table->settings->exec_retention_s * 1000;
 }
 
+static struct timeval to_timeval(uint64_t ms)
+{
+    return (struct timeval){.tv_sec = (time_t)(ms / 1000),
+                            .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+}
+
 static void arm_timer(struct job_table *table, uint64_t when_ms, uint64_t now_ms)
 {
     if (!table->timer || when_ms == UINT64_MAX)
         return;
     uint64_t wait_ms = when_ms > now_ms ? when_ms - now_ms : 0;
-    struct timeval wait = {.tv_sec = (time_t)(wait_ms / 1000),
-                           .tv_usec = (suseconds_t)(wait_ms % 1000 * 1000)};
+    struct timeval wait = to_timeval(wait_ms);
     event_add(table->timer, &wait);
 }
 
@@ -57,6 +63,7 @@ struct job_table *job_table_new(struct event_base *base, const struct settings *
     list_init(&table->running);
     list_init(&table->over);
     list_init(&table->answered);
+    table->base = base;
     if (base) {
         table->timer = evtimer_new(base, time_has_come, table);
         if (!table->timer)
@@ -135,7 +142,8 @@ int job_table_admit(struct job_table *table, const struct job_demand *demand,
     const struct settings *settings = table->settings;
     if (table->counts.running >= settings->exec_running) {
         snprintf(ret_reason, JOB_REASON_MAX,
-                 "%zu programs are running, which is the limit (setting exec.running)",
+                 "%zu programs and other jobs are running, which is the limit (setting "
+                 "exec.running)",
                  table->counts.running);
         return -EBUSY;
     }
@@ -143,8 +151,8 @@ int job_table_admit(struct job_table *table, const struct job_demand *demand,
         if (evict(table))
             continue;
         snprintf(ret_reason, JOB_REASON_MAX,
-                 "%zu programs have ended and nobody has asked for their status yet, which is the "
-                 "limit (setting exec.kept)",
+                 "%zu programs and other jobs have ended and nobody has asked for their status "
+                 "yet, which is the limit (setting exec.kept)",
                  table->counts.kept);
         return -EBUSY;
     }
@@ -174,6 +182,13 @@ int job_table_admit(struct job_table *table, const struct job_demand *demand,
     return 0;
 }
 
+void job_table_start_ids(struct job_table *table, uint64_t first)
+{
+    assert_on_loop();
+    if (first > 0 && first - 1 > table->last_id)
+        table->last_id = first - 1;
+}
+
 int job_table_add_take(struct job_table *table, struct job *job, uint64_t id)
 {
     assert_on_loop();
@@ -191,6 +206,63 @@ int job_table_add_take(struct job_table *table, struct job *job, uint64_t id)
     list_append(&table->running, &job->by_age);
     table->counts.running++;
     return 0;
+}
+
+int job_table_queue_take(struct job_table *table, struct job *job, uint64_t id)
+{
+    int error = job_table_add_take(table, job, id);
+    if (!error)
+        job->state = JOB_QUEUED;
+    return error;
+}
+
+void job_table_begin(struct job_table *table, struct job *job)
+{
+    assert_on_loop();
+    if (job->table && job->state == JOB_QUEUED)
+        job->state = JOB_RUNNING;
+}
+
+static void stop_timer(struct job *job)
+{
+    if (job->timer)
+        event_free(job->timer);
+    job->timer = NULL;
+}
+
+static void time_is_up(evutil_socket_t fd, short what, void *context)
+{
+    struct job *job = context;
+    void (*time_up)(struct job *) = take_ptr(&job->time_up);
+    stop_timer(job);
+    time_up(job);
+}
+
+int job_table_set_timer(struct job_table *table, struct job *job, uint64_t wait_ms,
+                        void (*time_up)(struct job *job))
+{
+    assert_on_loop();
+    if (!job->table || job_is_over(job))
+        return 0;
+    if (!job->timer)
+        job->timer = evtimer_new(table->base, time_is_up, job);
+    struct timeval wait = to_timeval(wait_ms);
+    if (!job->timer || event_add(job->timer, &wait) < 0)
+        return -ENOMEM;
+    job->time_up = time_up;
+    return 0;
+}
+
+bool job_table_make_room(struct job_table *table, uint64_t result_bytes)
+{
+    assert_on_loop();
+    uint64_t max_bytes = table->settings->exec_output_bytes;
+    if (result_bytes > max_bytes)
+        return false;
+    while (table->over_bytes > max_bytes - result_bytes)
+        if (!evict(table))
+            return false;
+    return true;
 }
 
 int job_table_set_pid(struct job_table *table, struct job *job, pid_t pid)
@@ -227,6 +299,7 @@ void job_table_finish(struct job_table *table, struct job *job, enum job_state s
     job->finished_ms = finished_ms;
     job->result_bytes = result_bytes;
     job->waiting_bytes = 0;
+    stop_timer(job);
     list_remove(&job->by_age);
     insert_by_end(table, job);
     table->counts.running--;
@@ -277,6 +350,7 @@ void job_table_forget(struct job_table *table, struct job *job)
     } else {
         table->counts.running--;
     }
+    stop_timer(job);
     list_remove(&job->by_age);
     list_remove(&job->by_answer);
     HASH_DELETE(by_id, table->by_id, job);
@@ -322,6 +396,17 @@ uint64_t job_table_expire(struct job_table *table, uint64_t now_ms)
 const struct settings *job_table_settings(const struct job_table *table)
 {
     return table->settings;
+}
+
+void job_table_for_each(const struct job_table *table, void (*each)(struct job *job, void *context),
+                        void *context)
+{
+    assert_on_loop();
+    struct job *job;
+    list_for_each (job, &table->running, struct job, by_age)
+        each(job, context);
+    list_for_each (job, &table->over, struct job, by_age)
+        each(job, context);
 }
 
 struct job_counts job_table_counts(const struct job_table *table)

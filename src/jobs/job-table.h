@@ -6,7 +6,7 @@
  * Operations that outlast their request, and what came of them. Finding one costs the same however
  * many there are. Everything here is the I/O thread's alone, so there is no lock.
  *
- *     running ──▶ done, cancelled or lost ──▶ forgotten
+ *     (queued ──▶) running ──▶ done, cancelled or lost ──▶ forgotten
  *
  * A job that is over is kept until its result was seen, or its retention has run out. When the
  * table is full, results that were at least written to a client go before their time, the one
@@ -23,6 +23,7 @@
 #include "base/list.h"
 #include "base/thread.h"
 
+struct event;
 struct event_base;
 struct job;
 struct job_table;
@@ -62,6 +63,7 @@ struct job {
     uint64_t finished_ms;
     uint64_t result_bytes; /* once it is over */
     bool is_abandoned;     /* nobody knows its name: forgotten when it is over */
+    bool is_cancelled;     /* that was asked for, and it is on its way or has happened */
 
     /* changed by its kind */
     uint64_t waiting_bytes; /* of input that it has not taken yet */
@@ -69,6 +71,8 @@ struct job {
     /* the table's */
     struct job_table *table; /* NULL: not in it (any more) */
     unsigned references;
+    struct event *timer;              /* NULL: none was ever set */
+    void (*time_up)(struct job *job); /* what it is set for */
     struct list by_age;    /* running: as they came; over: as they ended */
     struct list by_answer; /* among those whose result was written to a client */
     UT_hash_handle by_id;
@@ -76,7 +80,7 @@ struct job {
 };
 
 struct job_counts {
-    size_t running;
+    size_t running; /* or queued */
     size_t kept;
     uint64_t seen;    /* results forgotten because they were seen, */
     uint64_t expired; /* because of their age, */
@@ -89,6 +93,12 @@ struct job_table *job_table_new(struct event_base *base, const struct settings *
 /* Forgets all; what should outlive the agent has been taken from it before (broker_client_free()).
  */
 struct job_table *job_table_free(struct job_table *table) ON_LOOP;
+
+/*
+ * Ids are counted up from `first`, unless one that was added has a higher one. An agent begins where
+ * no earlier one can have come to.
+ */
+void job_table_start_ids(struct job_table *table, uint64_t first) ON_LOOP;
 
 /* What a new job may come to hold. */
 struct job_demand {
@@ -111,12 +121,29 @@ int job_table_admit(struct job_table *table, const struct job_demand *demand,
  */
 int job_table_add_take(struct job_table *table, struct job *job, uint64_t id) ON_LOOP MUST_CHECK;
 
+/* The same for one that waits for its turn: it is queued until job_table_begin(). */
+int job_table_queue_take(struct job_table *table, struct job *job, uint64_t id) ON_LOOP MUST_CHECK;
+void job_table_begin(struct job_table *table, struct job *job) ON_LOOP;
+
 /* Makes it known under its pid. Returns 0; -EEXIST: another is, or it has one; or -ENOMEM. */
 int job_table_set_pid(struct job_table *table, struct job *job, pid_t pid) ON_LOOP MUST_CHECK;
 
 /* It is over. An abandoned one is forgotten at once: the job may be gone afterwards. */
 void job_table_finish(struct job_table *table, struct job *job, enum job_state state,
                       uint64_t finished_ms, uint64_t result_bytes) ON_LOOP;
+
+/*
+ * Makes room for a result of that size among those that are kept, before its job is finished with it.
+ * Returns false if there is none.
+ */
+bool job_table_make_room(struct job_table *table, uint64_t result_bytes) ON_LOOP MUST_CHECK;
+
+/*
+ * Has `time_up` called after a while, unless the job is over or forgotten by then; it may be anything
+ * afterwards. A job has one such timer, the last one set. Returns 0 or -ENOMEM.
+ */
+int job_table_set_timer(struct job_table *table, struct job *job, uint64_t wait_ms,
+                        void (*time_up)(struct job *job)) ON_LOOP MUST_CHECK;
 
 /* Nobody was told its name, so nobody will ask. It may be gone afterwards. */
 void job_table_abandon(struct job_table *table, struct job *job) ON_LOOP;
@@ -137,6 +164,11 @@ uint64_t job_table_expire(struct job_table *table, uint64_t now_ms) ON_LOOP;
 
 /* The limits that it was made with. */
 const struct settings *job_table_settings(const struct job_table *table) ON_LOOP;
+
+/* Calls `each` for every job: those not over as they came, then the others as they ended. It must not
+ * change the table. */
+void job_table_for_each(const struct job_table *table, void (*each)(struct job *job, void *context),
+                        void *context) ON_LOOP;
 
 struct job_counts job_table_counts(const struct job_table *table) ON_LOOP;
 

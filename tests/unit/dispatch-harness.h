@@ -27,6 +27,7 @@
 #include "cmds/services.h"
 #include "cmds/table.h"
 #include "io/session.h"
+#include "jobs/job-table.h"
 #include "jobs/pool.h"
 #include "jobs/task.h"
 #include "security/gate.h"
@@ -161,6 +162,22 @@ static void complete(void)
     call_complete(call);
 }
 
+/* Ends early once it is cancelled. */
+static enum call_next watched_run(struct call *call)
+{
+    struct call_progress progress = {.done = 1, .total = 2, .item = "item", .bytes = 3};
+    call_set_progress(call, &progress);
+    work_run(call);
+    return call_is_cancelled(call) ? call_fail(call, "cancelled") : CALL_CONTINUE;
+}
+
+static void let_go(char name);
+
+static void watched_cancel(struct call *call)
+{
+    let_go(name_of(call));
+}
+
 /* Names in capital letters stand for long replies: more than may be unsent. */
 static size_t sized_reply_bytes(const void *args)
 {
@@ -216,24 +233,35 @@ static const struct command commands[] = {
      NAMED},
     {.name = "sync", .flags = SYNC_FLAGS, SYNC},
     {.name = "thawed", .run = named_run, .flags = CMD_ON_LOOP | CMD_ALLOWED_WHEN_FROZEN, NAMED},
+    {.name = "watched",
+     .run = watched_run,
+     .finish = work_finish,
+     .cancel = watched_cancel,
+     .lane = "watched",
+     .flags = CMD_JOB | CMD_EXPIRES,
+     NAMED},
     {.name = "work", .run = work_run, .finish = work_finish, .lane = "lane", NAMED},
     {.name = "work-apart", .run = work_run, .finish = work_finish, NAMED},
 };
 
+/* A real family that the test adds; NULL: none. */
+static const struct command_family *real_commands;
+
 size_t command_count(void)
 {
-    return ARRAY_SIZE(commands);
+    return ARRAY_SIZE(commands) + (real_commands ? real_commands->count : 0);
 }
 
 const struct command *command_at(size_t index)
 {
-    return &commands[index];
+    return index < ARRAY_SIZE(commands) ? &commands[index]
+                                        : &real_commands->commands[index - ARRAY_SIZE(commands)];
 }
 
 int command_find(const char *name, size_t length)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-        if (strlen(commands[i].name) == length && memcmp(commands[i].name, name, length) == 0)
+    for (size_t i = 0; i < command_count(); i++)
+        if (strlen(command_at(i)->name) == length && memcmp(command_at(i)->name, name, length) == 0)
             return (int)i;
     return -1;
 }
@@ -260,6 +288,8 @@ static void start_session(unsigned number)
     assert_non_null(sessions[number]);
 }
 
+static const char *deadline_s = "1"; /* the commands' */
+
 static int setup(void **state)
 {
     char *reason = NULL;
@@ -269,7 +299,7 @@ static int setup(void **state)
     memset(may_go, 0, sizeof(may_go));
     memset(begun, 0, sizeof(begun));
     settings_init(&settings);
-    assert_int_equal(settings_set(&settings, "deadline", "default", "1", &reason), 0);
+    assert_int_equal(settings_set(&settings, "deadline", "default", deadline_s, &reason), 0);
     base = event_base_new();
     struct timeval every = {.tv_usec = 2000};
     ticker = event_new(base, -1, EV_PERSIST, on_tick, NULL);
@@ -279,7 +309,8 @@ static int setup(void **state)
     assert_int_equal(pool_new(base, &options, &pool), 0);
     assert_int_equal(scheduler_new(base, pool, &scheduler), 0);
     gate = gate_new(&(struct gate_rules){0});
-    services = (struct services){.settings = &settings};
+    services = (struct services){.settings = &settings, .jobs = job_table_new(base, &settings)};
+    assert_non_null(services.jobs);
     struct dispatcher_options dispatcher = {.services = &services,
                                             .pool = pool,
                                             .scheduler = scheduler,
@@ -330,7 +361,8 @@ static int teardown(void **state)
     }
     loop_until(scheduler_is_idle(scheduler)); /* what these left to free */
     assert_true(pool_free(pool, 5000));
-    dispatcher_free(services.dispatcher);
+    services.dispatcher = dispatcher_free(services.dispatcher);
+    job_table_free(services.jobs);
     scheduler_free(scheduler);
     gate_free(gate);
     settings_deinit(&settings);

@@ -31,6 +31,9 @@ struct call {
     bool is_interrupted;
     unsigned profile;
     char decision[128]; /* "allowed by [files x]" */
+    bool is_cancelled;
+    struct call_progress progress;
+    char progress_item[CALL_PROGRESS_ITEM_MAX];
     char step[512];
     void (*told)(void *services, enum delivery what, uint64_t token);
     uint64_t told_token;
@@ -114,6 +117,18 @@ void call_step(struct call *call, const char *format, ...)
 bool call_is_interrupted(struct call *call)
 {
     return call->is_interrupted;
+}
+
+bool call_is_cancelled(struct call *call)
+{
+    return call->is_cancelled;
+}
+
+void call_set_progress(struct call *call, const struct call_progress *progress)
+{
+    call->progress = *progress;
+    snprintf(call->progress_item, sizeof(call->progress_item), "%s",
+             progress->item ? progress->item : "");
 }
 
 void call_on_delivery(struct call *call,

@@ -289,6 +289,98 @@ static void test_the_timer_forgets_by_itself(void **state)
     assert_int_equal(freed_count, 3);
 }
 
+static void test_a_queued_job_begins(void **state)
+{
+    struct fake_job *fake = calloc(1, sizeof(*fake));
+    fake->job.kind = &fake_kind;
+    job_ref(&fake->job);
+    assert_int_equal(job_table_queue_take(table, &fake->job, 0), 0);
+    assert_int_equal(fake->job.state, JOB_QUEUED);
+    assert_false(job_is_over(&fake->job));
+    assert_int_equal(job_table_counts(table).running, 1);
+    job_table_begin(table, &fake->job);
+    assert_int_equal(fake->job.state, JOB_RUNNING);
+    job_table_finish(table, &fake->job, JOB_DONE, 1, 0);
+    job_table_begin(table, &fake->job);
+    assert_int_equal(fake->job.state, JOB_DONE);
+}
+
+static void test_ids_start_where_no_earlier_agent_came_to(void **state)
+{
+    job_table_start_ids(table, 5000);
+    assert_int_equal(add(0)->id, 5000);
+    assert_int_equal(add(40)->id, 40);
+    assert_int_equal(add(0)->id, 5001);
+    assert_int_equal(add(9000)->id, 9000);
+    job_table_start_ids(table, 7);
+    assert_int_equal(add(0)->id, 9001);
+}
+
+static void test_room_for_results(void **state)
+{
+    struct job *told = add_done(1, 600), *untold = add_done(2, 300);
+    assert_true(job_table_make_room(table, 100));
+    assert_int_equal(forgotten_count, 0);
+    job_table_answered(table, told);
+    assert_true(job_table_make_room(table, 101));
+    assert_int_equal(last_forgotten, 1);
+    assert_true(job_table_make_room(table, 700));
+    assert_false(job_table_make_room(table, 701));
+    assert_false(job_table_make_room(table, 1001));
+    assert_ptr_equal(job_table_find(table, 2), untold);
+}
+
+static void note_id(struct job *job, void *context)
+{
+    char *ids = context;
+    ids[strlen(ids)] = (char)('0' + job->id);
+}
+
+static void test_all_jobs_in_their_order(void **state)
+{
+    char ids[8] = "";
+    struct job *first = add(0), *second = add(0);
+    add(0);
+    add_done(5, 0);
+    job_table_finish(table, second, JOB_DONE, 9, 0);
+    job_table_finish(table, first, JOB_LOST, 10, 0);
+    job_table_for_each(table, note_id, ids);
+    assert_string_equal(ids, "3421");
+}
+
+static unsigned times_up;
+
+static void time_up(struct job *job)
+{
+    times_up++;
+    job_table_finish(table, job, JOB_DONE, clock_now_ms(), 0);
+}
+
+static void test_timers_of_jobs(void **state)
+{
+    struct event_base *base = event_base_new();
+    struct job_table *timed = job_table_new(base, &settings), *saved = table;
+    table = timed;
+    times_up = 0;
+    struct job *first = add(0), *second = add(0), *third = add(0), *fourth = add(0);
+    assert_int_equal(job_table_set_timer(table, first, 1, time_up), 0);
+    assert_int_equal(job_table_set_timer(table, first, 2, time_up), 0); /* instead */
+    assert_int_equal(job_table_set_timer(table, second, 1, time_up), 0);
+    assert_int_equal(job_table_set_timer(table, third, 1, time_up), 0);
+    assert_int_equal(job_table_set_timer(table, fourth, 1000000, time_up), 0);
+    job_table_finish(table, second, JOB_DONE, clock_now_ms(), 0);
+    assert_int_equal(job_table_set_timer(table, second, 1, time_up), 0); /* it is over */
+    job_table_forget(table, third);
+    while (!job_is_over(first))
+        event_base_loop(base, EVLOOP_ONCE);
+    event_base_loop(base, EVLOOP_NONBLOCK);
+    assert_int_equal(times_up, 1);
+    table = saved;
+    job_table_free(timed); /* with the last one's timer */
+    event_base_free(base);
+    assert_int_equal(freed_count, 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +397,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_output_is_limited, setup, teardown),
         cmocka_unit_test_setup_teardown(test_waiting_input_is_limited, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_timer_forgets_by_itself, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_queued_job_begins, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ids_start_where_no_earlier_agent_came_to, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_room_for_results, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_all_jobs_in_their_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_timers_of_jobs, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -220,6 +220,20 @@ static void test_failed_buffer(void **state)
     assert_null(out.data);
 }
 
+static void test_what_another_writer_wrote(void **state)
+{
+    struct buffer out = BUFFER_INIT;
+    struct json_writer writer = JSON_WRITER_INIT(&out);
+    json_begin_object(&writer);
+    json_raw(&writer, "\"a\": 1", 6);
+    json_name(&writer, "b");
+    json_raw(&writer, "[2]", 3);
+    json_member_int(&writer, "c", 3);
+    json_end_object(&writer);
+    assert_string_equal(out.data, "{\"a\": 1, \"b\": [2], \"c\": 3}");
+    buffer_deinit(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +244,7 @@ int main(void)
         cmocka_unit_test(test_doubles),
         cmocka_unit_test(test_base64),
         cmocka_unit_test(test_failed_buffer),
+        cmocka_unit_test(test_what_another_writer_wrote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,6 +46,8 @@ static void test_rows_are_complete(void **state)
             fail_msg("%s: a command has a hook, or is unsupported", command->name);
         if ((command->args != NULL) != (command->args_size > 0))
             fail_msg("%s: arguments come with the size of their struct", command->name);
+        if (command->cancel && !(command->flags & CMD_JOB))
+            fail_msg("%s: only jobs are cancelled", command->name);
     }
 }
 

@@ -228,6 +228,10 @@ DIFFERENCES = {
         "test_exec",
         "never reports the end of a program whose background child keeps its output open.",
         "The program has ended, and its client would wait for ever."),
+    "no-jobs": Difference(
+        "test_jobs",
+        "does one thing at a time, and nobody can watch or end it.",
+        "bellhop's own commands, named bellhop-job-..."),
     "exec-ends-with-the-agent": Difference(
         "test_exec_restart",
         "loses its programs' output and status when it ends.",

@@ -5,6 +5,9 @@ knows them and what came of them. And the other way round: a broker that is kill
 import os
 import shutil
 import signal
+import socket
+import struct
+import threading
 import time
 
 import pytest
@@ -331,3 +334,82 @@ def test_an_agent_killed_in_the_middle_of_things(start_agent, restart):
         for pid in pids:
             assert wait(channel, pid).out == b"y\n" * 1500000
         assert run(channel, "true").code == 0
+
+
+def replace_file(path, source, tail=b""):
+    """As a package manager does it: a new file under the old name."""
+    shutil.copy(source, path + ".new")
+    with open(path + ".new", "ab") as file:
+        file.write(tail)
+    os.rename(path + ".new", path)
+
+
+@survives
+def test_an_upgrade(start_agent, tmp_path):
+    """The program's file is another one when the next agent starts, and when the one after that does; the
+    programs that run, their output and their results know nothing of it."""
+    agent = start_agent()
+    end(agent)
+    binary = str(tmp_path / "bellhopd")
+    replace_file(binary, agent.binary)
+
+    gate = None
+    for tail in (b"", b"a newer one", b"the newest"):
+        replace_file(binary, agent.binary, tail)
+        installed, agent.binary = agent.binary, binary
+        agent.start()
+        agent.binary = installed
+        with agent.connect() as channel:
+            if gate is None:
+                gate = agent.fifo()
+                pid = shell(channel, "echo before; read x <%s; echo after; exit 6" % gate,
+                            capture_output=True)
+                done = shell(channel, "exit 7")
+                wait_until(lambda: process_state(done) == "", what="end of the other program")
+            else:
+                assert status(channel, pid) == {"exited": False}
+        end(agent)
+    # The broker that has them is of a file that is there no longer.
+    assert any("(deleted)" in os.readlink("/proc/%d/exe" % pid) for pid in brokers(agent))
+    agent.start()
+    with agent.connect() as channel:
+        assert wait(channel, done).code == 7
+        with open(gate, "w"):
+            pass
+        result = wait(channel, pid)
+        assert (result.code, result.out) == (6, b"before\nafter\n")
+        channel.cmd("guest-ping")
+    wait_until(lambda: len(sockets(agent)) == 1, what="the end of the old broker")
+
+
+@survives
+def test_a_broker_of_a_version_to_come(start_agent):
+    """After a downgrade: its programs go on, their results cannot be had, and all else works."""
+    agent = start_agent()
+    end(agent)
+    wait_until(lambda: not sockets(agent), what="the end of the broker")
+    path = os.path.join(agent.state_directory, "bellhop", "broker-future-12345.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(path)
+        listener.listen(1)
+        listener.settimeout(seconds(20))
+        answered = []
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                magic, *_ = struct.unpack("=4IiIII", connection.recv(4096))
+                connection.send(struct.pack("=4IiIII", magic, 9999, 9999, 1, 12345, 0, 0, 0))
+                answered.append(connection.recv(4096))  # it goes away
+
+        server = threading.Thread(target=serve)
+        server.start()
+        try:
+            agent.start()
+        finally:
+            server.join()
+        assert answered == [b""]
+        with agent.connect() as channel:
+            assert run(channel, "echo", "x").out == b"x\n"
+    assert "is of another version" in agent.log()
+    os.unlink(path)

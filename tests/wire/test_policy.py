@@ -112,6 +112,44 @@ def test_programs_of_another_profile_are_unknown(start_agent):
     wait_until(lambda: full.cmd("guest-exec-status", {"pid": pid})["exited"], 10)
 
 
+def test_jobs_of_another_profile_are_unknown(start_agent):
+    agent = start_agent(config=TWO_CHANNELS % "provision")
+    full = agent.connect()
+    other = agent.connect(path=os.path.join(agent.directory, "other"))
+    pid = full.cmd("guest-exec", {"path": "/bin/sleep", "arg": ["1000"],
+                                  "capture-output": True})["pid"]
+    job = full.cmd("bellhop-job-list")["jobs"][0]
+    assert job["pid"] == pid
+    assert other.cmd("bellhop-job-list")["jobs"] == []
+    assert other.cmd("bellhop-job-list")["counts"]["running"] == 0
+    for command in ("bellhop-job-status", "bellhop-job-cancel", "bellhop-job-output"):
+        for name in ("id", "pid"):
+            assert refusal(other, command, {name: job[name]}).desc == (
+                "There is no job with %s %d" % (name, job[name]))
+    assert full.cmd("bellhop-job-status", {"id": job["id"]})["state"] == "running"
+    full.cmd("bellhop-job-cancel", {"id": job["id"]})
+
+
+def test_a_job_is_started_under_its_channels_profile(start_agent):
+    agent = start_agent(config="[policy]\naudit = DIRECTORY/audit\n" + TWO_CHANNELS % "backup")
+    backup = agent.connect(path=os.path.join(agent.directory, "other"))
+    for command, arguments in (("guest-file-open", {"path": agent.path("new"), "mode": "w"}),
+                               ("guest-set-time", {"time": 1})):
+        error = refusal(backup, "bellhop-job-start", {"command": command, "arguments": arguments})
+        assert error.error_class == "CommandNotFound"
+        assert error.desc == ("Command %s has been disabled: the profile backup does not have it"
+                              % command)
+    assert not os.path.exists(agent.path("new"))
+    found = wait_for_records(os.path.join(agent.directory, "audit"), 2)
+    assert [(r["command"], r["decision"], r["rule"], r["channel"]) for r in found] == [
+        ("guest-file-open", "refused", "profile backup", "other"),
+        ("guest-set-time", "refused", "profile backup", "other")]
+    job = backup.cmd("bellhop-job-start", {"command": "guest-get-fsinfo"})["id"]
+    wait_until(lambda: backup.cmd("bellhop-job-status", {"id": job})["state"] == "done", 20)
+    full = agent.connect()
+    assert refusal(full, "bellhop-job-status", {"id": job}).desc.startswith("There is no job")
+
+
 def test_a_profile_in_the_policys_own_file(start_agent, tmp_path):
     (tmp_path / "a.conf").write_text("[policy]\nprofile = monitor\n[channel general]\n"
                                      "profile = backup\n")
