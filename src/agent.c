@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/settings.h"
 #include "base/thread.h"
+#include "cmds/audit.h"
 #include "cmds/dispatch.h"
 #include "cmds/file-table.h"
 #include "cmds/freeze-state.h"
@@ -26,6 +27,7 @@
 #include "jobs/job-table.h"
 #include "jobs/pool.h"
 #include "jobs/task.h"
+#include "peer.h"
 
 /* So many requests more than the limit get through when they are reserved; fences twice that. */
 enum { RESERVED_REQUESTS = 64 };
@@ -45,6 +47,7 @@ enum { WORKER_STOP_MS = 1000 };
 struct agent_channel {
     struct agent *agent;
     char *name;
+    const struct peer_rule *peer;
     struct endpoint endpoint;
     struct transport *transport;
     struct list connections;
@@ -91,12 +94,32 @@ static void on_channel_ended(void *context, struct channel *channel, int error)
     connection_end(connection);
 }
 
+/* Says who is refused: to the log, and to the audit. */
+static void refuse_peer(struct agent_channel *owner, const char *peer)
+{
+    struct audit *audit = owner->agent->services.audit;
+    log_warning("channel %s: %s may not connect (peer-uid, peer-gid)", owner->name, peer);
+    struct audit_call call = {
+        .channel = owner->name, .peer = peer, .profile = owner->endpoint.profile};
+    if (audit)
+        audit_decision(audit, &call, false, "peer-uid, peer-gid", NULL);
+}
+
 static void on_connected(struct transport *transport, int fd, void *context)
 {
     struct agent_channel *owner = context;
+    char peer[PEER_TEXT_MAX];
+    peer_describe(fd, peer);
+    if (!peer_is_allowed(owner->peer, fd)) {
+        refuse_peer(owner, peer);
+        close_fd(fd);
+        transport_disconnected(transport);
+        return;
+    }
     struct connection *connection = calloc(1, sizeof(*connection));
     struct channel_options options = {
         .kind = transport_is_device(transport) ? CHANNEL_PORT : CHANNEL_SOCKET,
+        .peer = peer,
         .endpoint = &owner->endpoint,
         .handler = dispatcher_request_handler(),
         .handler_context = owner->agent->services.dispatcher,
@@ -145,6 +168,7 @@ static int agent_open_channel(struct agent *agent, struct agent_channel *channel
 {
     const struct settings *settings = agent->settings;
     channel->agent = agent;
+    channel->peer = options->peer;
     list_init(&channel->connections);
     channel->name = strdup(options->name);
     if (!channel->name)
@@ -152,6 +176,7 @@ static int agent_open_channel(struct agent *agent, struct agent_channel *channel
     channel->endpoint = (struct endpoint){
         .name = channel->name,
         .number = number,
+        .profile = options->profile,
         .pending_max = (unsigned)settings->pending_requests,
         .reserve = RESERVED_REQUESTS,
         .unsent_max = settings->unsent_bytes,
@@ -166,6 +191,7 @@ static int agent_open_channel(struct agent *agent, struct agent_channel *channel
         .connections_max = (unsigned)settings->connections,
         .passed_fd = options->passed_fd,
         .vsock_peers = options->vsock_peers,
+        .is_open_to_all = peer_rule_is_given(options->peer),
     };
     return transport_open(agent->base, &transport, &transport_ops, channel, &channel->transport,
                           ret_reason);
@@ -206,7 +232,10 @@ static void on_signal(evutil_socket_t number, short events, void *argument)
 
 static void on_log_rotated(evutil_socket_t number, short events, void *argument)
 {
+    struct agent *agent = argument;
     log_reopen();
+    if (agent->services.audit)
+        audit_reopen(agent->services.audit);
 }
 
 static int agent_catch_signals(struct agent *agent)
@@ -308,6 +337,8 @@ int agent_new(const struct agent_options *options, struct agent **ret_agent, cha
         return -ENOMEM;
     agent->settings = options->settings;
     agent->services.settings = options->settings;
+    agent->services.policy = options->policy;
+    agent->services.audit = options->audit;
     agent->services.flush = agent_flush;
     agent->services.flush_context = agent;
     agent->base = event_base_new();

@@ -14,8 +14,11 @@
 #include "io/transport.h"
 
 struct agent;
+struct audit;
 struct broker_process;
 struct gate;
+struct peer_rule;
+struct policy;
 struct settings;
 
 struct agent_channel_options {
@@ -25,11 +28,15 @@ struct agent_channel_options {
     bool retry_path;
     const char *vsock_peers; /* or NULL */
     int passed_fd;           /* a listening socket that is taken; or 0 */
+    unsigned profile;            /* that its requests are made under */
+    const struct peer_rule *peer; /* who may connect; outlives the agent */
 };
 
 struct agent_options {
     const struct settings *settings; /* outlives the agent */
-    const struct gate *gate;         /* the same */
+    const struct gate *gate;         /* the same, like the next two */
+    const struct policy *policy;
+    struct audit *audit; /* NULL: nothing is audited */
     const struct agent_channel_options *channels;
     size_t channel_count;
     const char *statedir;

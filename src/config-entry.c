@@ -221,8 +221,6 @@ static int find_channel(struct config_loader *loader, const char *name,
                            "'%s' is no name for a channel: expected [channel NAME] with a name of "
                            "1 to 64 letters, digits, '-' and '_'",
                            name);
-    if (strcmp(name, CONFIG_CLASSIC_CHANNEL) == 0)
-        return config_fail(loader, "the channel '%s' has its method and path in [general]", name);
     for (size_t i = 0; i < config->channel_count; i++) {
         if (strcmp(config->channels[i].name, name) == 0) {
             *ret_channel = &config->channels[i];
@@ -230,6 +228,33 @@ static int find_channel(struct config_loader *loader, const char *name,
         }
     }
     return config_add_channel(config, name, ret_channel);
+}
+
+static bool is_policy_of_channel(const char *key)
+{
+    return strcmp(key, "profile") == 0 || strcmp(key, "peer-uid") == 0 ||
+           strcmp(key, "peer-gid") == 0;
+}
+
+static int set_policy_of_channel(struct config_loader *loader, struct config_channel *channel,
+                                 const char *key, const char *value)
+{
+    _cleanup_free_ char *reason = NULL;
+    int error;
+    loader->has_policy = true;
+    if (strcmp(key, "profile") == 0) {
+        channel->has_profile = true;
+        error = profile_from_name(value, &channel->profile);
+        if (error < 0)
+            return config_fail(loader,
+                               "there is no profile '%s': expected one of full, backup, "
+                               "provision, monitor",
+                               value);
+        return 0;
+    }
+    error = strcmp(key, "peer-uid") == 0 ? peer_rule_set_users(&channel->peer, value, &reason)
+                                         : peer_rule_set_groups(&channel->peer, value, &reason);
+    return error < 0 && reason ? config_fail(loader, "%s", reason) : error;
 }
 
 /* `key` is NULL for the group's header. */
@@ -241,6 +266,13 @@ static int set_in_channel(struct config_loader *loader, const char *name, const 
 
     if (error < 0 || !key)
         return error;
+    if (is_policy_of_channel(key))
+        return set_policy_of_channel(loader, channel, key, value);
+    bool is_transport = strcmp(key, "method") == 0 || strcmp(key, "path") == 0;
+    if (is_transport && strcmp(name, CONFIG_CLASSIC_CHANNEL) == 0)
+        return config_fail(loader, "the channel '%s' has its method and path in [general]", name);
+    if (is_transport && loader->is_policy_file)
+        return config_fail(loader, "'%s' of a channel is nothing for a policy's file", key);
     if (strcmp(key, "method") == 0)
         return set_text(&channel->method, value);
     if (strcmp(key, "path") == 0)
@@ -249,7 +281,7 @@ static int set_in_channel(struct config_loader *loader, const char *name, const 
         return set_text_or_none(&channel->vsock_peers, value);
     return config_fail(loader,
                        "there is no key '%s' in [channel %s]: expected one of method, path, "
-                       "vsock-peers",
+                       "vsock-peers, profile, peer-uid, peer-gid",
                        key, name);
 }
 
@@ -280,7 +312,18 @@ static int set_setting(struct config_loader *loader, const char *group, const ch
 
 bool config_has_group(const char *group)
 {
-    return strcmp(group, general_group) == 0 || channel_name(group) || settings_has_group(group);
+    return strcmp(group, general_group) == 0 || channel_name(group) || settings_has_group(group) ||
+           policy_has_group(group);
+}
+
+static int set_policy(struct config_loader *loader, const char *group, const char *key,
+                      const char *value)
+{
+    struct policy_place place = {loader->file ? loader->file : "--set", loader->line};
+    _cleanup_free_ char *reason = NULL;
+    loader->has_policy = true;
+    int error = policy_set(&loader->config->policy, &place, group, key, value, &reason);
+    return error < 0 && reason ? config_fail(loader, "%s", reason) : error;
 }
 
 static int refuse_group(struct config_loader *loader, const char *group)
@@ -297,6 +340,13 @@ int config_set_entry(struct config_loader *loader, const char *group, const char
 
     if (channel)
         return set_in_channel(loader, channel, key, value);
+    if (policy_has_group(group))
+        return set_policy(loader, group, key, value);
+    if (loader->is_policy_file)
+        return config_fail(loader,
+                           "there is no group [%s] in a policy's file: expected [policy], "
+                           "[program NAME], [files NAME] or [channel NAME]",
+                           group);
     if (strcmp(group, general_group) == 0)
         return key ? set_in_general(loader, key, value) : 0;
     if (settings_has_group(group))

@@ -18,6 +18,8 @@ struct config_loader {
     const char *file;            /* or the argument of --set, with `line` 0; or NULL */
     unsigned line;
     bool is_classic_file;
+    bool is_policy_file; /* which has nothing but policy */
+    bool has_policy;     /* the file that is read has some of it: it has to be trusted */
     char **ret_reason;
 };
 

@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 #include "base/key-file.h"
 #include "config-entry.h"
+#include "config-policy.h"
 #include "base/vsock-address.h"
 #include "options.h"
 #include "passed-sockets.h"
@@ -84,6 +85,14 @@ static int load_file_entry(struct config_loader *loader, const struct key_file *
     return error < 0 ? error : config_set_entry(loader, entry->group, entry->key, value);
 }
 
+static int load_entries(struct config_loader *loader, const struct key_file *file)
+{
+    int error = 0;
+    for (size_t i = 0; i < key_file_count(file) && error == 0; i++)
+        error = load_file_entry(loader, file, i);
+    return error;
+}
+
 static int load_file(struct config_loader *loader, const char *path)
 {
     struct key_file *file = NULL;
@@ -92,8 +101,10 @@ static int load_file(struct config_loader *loader, const char *path)
     if (error < 0)
         return error;
     loader->file = path;
-    for (size_t i = 0; i < key_file_count(file) && error == 0; i++)
-        error = load_file_entry(loader, file, i);
+    loader->has_policy = loader->is_policy_file;
+    error = load_entries(loader, file);
+    if (error == 0 && loader->has_policy)
+        error = config_check_trust(loader, path);
     if (error == 0)
         error = text_list_append(&loader->config->files, path, strlen(path));
     loader->file = NULL;
@@ -208,6 +219,12 @@ static int load_options(struct config_loader *loader, const struct options *opti
     config->daemon |= options->daemonize;
     config->verbose |= options->verbose;
     config->retry_path |= options->retry_path;
+    if (error == 0 && options->profile &&
+        profile_from_name(options->profile, &config->policy.profile) < 0)
+        return config_fail(loader,
+                           "there is no profile '%s': expected one of full, backup, provision, "
+                           "monitor",
+                           options->profile);
     return error < 0 ? error : load_lists(loader, options);
 }
 
@@ -349,6 +366,13 @@ static int check_channel(struct config_loader *loader, size_t index)
         if (error < 0)
             return error;
     }
+    if (!channel->has_profile)
+        channel->profile = loader->config->policy.profile;
+    if (peer_rule_is_given(&channel->peer) && strcmp(method->name, "unix-listen") != 0)
+        return config_fail(loader,
+                           "channel '%s': peer-uid and peer-gid are of unix-listen; a %s has no "
+                           "peer with credentials",
+                           name, method->name);
     for (size_t i = 0; i < index; i++) {
         const struct config_channel *other = &loader->config->channels[i];
         if (strcmp(other->path, channel->path) == 0 && strcmp(other->method, channel->method) == 0)
@@ -373,6 +397,8 @@ static int check_all(struct config_loader *loader)
                            config->statedir);
     error = settings_check(&config->settings, loader->ret_reason);
     if (error == 0)
+        error = policy_resolve(&loader->config->policy, loader->ret_reason);
+    if (error == 0)
         error = check_names(loader, &config->block_rpcs, "unknown command in block-rpcs");
     if (error == 0)
         error = check_names(loader, &config->allow_rpcs, "unknown command in allow-rpcs");
@@ -387,6 +413,8 @@ static int load_all(struct config_loader *loader, const struct options *options)
         error = load_bellhop_file(loader);
     if (error == 0)
         error = load_classic_file(loader, options);
+    if (error == 0)
+        error = config_load_policy(loader, load_file);
     for (size_t i = 0; i < options->sets.count && error == 0; i++)
         error = load_set(loader, options->sets.items[i]);
     if (error == 0)
@@ -412,6 +440,25 @@ int config_load(const struct options *options, const char *const *commands,
     }
     *ret_config = loader.config;
     return 0;
+}
+
+int config_check_policy(const char *name, const char *text, size_t length, char **ret_reason)
+{
+    static const char *const none[] = {NULL};
+    struct config_loader loader = {
+        .commands = none, .ret_reason = ret_reason, .is_policy_file = true, .file = name};
+    struct key_file *file = NULL;
+    *ret_reason = NULL;
+    int error = key_file_parse(name, text, length, &file, ret_reason);
+    if (error < 0)
+        return error;
+    loader.config = calloc(1, sizeof(*loader.config));
+    error = loader.config ? set_defaults(loader.config) : -ENOMEM;
+    if (error == 0)
+        error = load_entries(&loader, file);
+    config_free(loader.config);
+    key_file_free(file);
+    return error;
 }
 
 static void dump_text(struct buffer *out, const char *key, const char *text)
@@ -441,6 +488,33 @@ static void dump_list(struct buffer *out, const char *key, const struct config_l
     out->failed |= text.failed;
 }
 
+static void dump_channel(struct buffer *out, const struct config_channel *channel, bool is_classic)
+{
+    bool has_policy = channel->has_profile || peer_rule_is_given(&channel->peer);
+    if (is_classic && !has_policy)
+        return;
+    buffer_append_format(out, "\n[channel %s]\n", channel->name);
+    if (!is_classic) {
+        dump_text(out, "method", channel->method);
+        dump_text(out, "path", channel->path);
+        dump_text(out, "vsock-peers", channel->vsock_peers);
+    }
+    if (channel->has_profile)
+        dump_text(out, "profile", profile_name(channel->profile));
+    peer_rule_dump(&channel->peer, out);
+}
+
+static void dump_policy(struct buffer *out, const struct policy *policy)
+{
+    if (policy->profile == PROFILE_FULL && !policy->is_strict && !policy->audit)
+        return;
+    buffer_append_text(out, "\n[policy]\n");
+    dump_text(out, "profile", profile_name(policy->profile));
+    if (policy->is_strict)
+        dump_bool(out, "strict", true);
+    dump_text(out, "audit", policy->audit);
+}
+
 void config_dump(const struct config *config, struct buffer *out)
 {
     buffer_append_text(out, "[general]\n");
@@ -459,12 +533,9 @@ void config_dump(const struct config *config, struct buffer *out)
     if (config->allow_rpcs.is_given)
         dump_list(out, "allow-rpcs", &config->allow_rpcs);
 
-    for (size_t i = 1; i < config->channel_count; i++) {
-        buffer_append_format(out, "\n[channel %s]\n", config->channels[i].name);
-        dump_text(out, "method", config->channels[i].method);
-        dump_text(out, "path", config->channels[i].path);
-        dump_text(out, "vsock-peers", config->channels[i].vsock_peers);
-    }
+    for (size_t i = 0; i < config->channel_count; i++)
+        dump_channel(out, &config->channels[i], i == 0);
+    dump_policy(out, &config->policy);
     settings_dump(&config->settings, out);
 }
 
@@ -476,6 +547,7 @@ struct config *config_free(struct config *config)
             free(config->channels[i].method);
             free(config->channels[i].path);
             free(config->channels[i].vsock_peers);
+            peer_rule_deinit(&config->channels[i].peer);
         }
         free(config->channels);
         free(config->logfile);
@@ -487,6 +559,7 @@ struct config *config_free(struct config *config)
         text_list_deinit(&config->files);
         text_list_deinit(&config->warnings);
         settings_deinit(&config->settings);
+        policy_deinit(&config->policy);
         free(config);
     }
     return NULL;

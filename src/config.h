@@ -9,15 +9,18 @@
  *   2. bellhop's file: $BELLHOP_CONF, else /etc/bellhop/bellhop.conf
  *   3. the classic agent's file: -c, else $QGA_CONF, else /etc/qemu/qemu-ga.conf, else
  *      /etc/qemu-ga/qemu-ga.conf
- *   4. --set
- *   5. the other options
- *   6. sockets that a service manager passed: one whose name is a channel's is that channel's; of the
+ *   4. the policy's files: *.conf in $BELLHOP_POLICY, else in /etc/bellhop/policy.d, by name
+ *   5. --set
+ *   6. the other options
+ *   7. sockets that a service manager passed: one whose name is a channel's is that channel's; of the
  *      others the first is the classic channel's, as it is the classic agent's, and each further one
  *      makes a channel of its own
  *
- * Either file may have every group: [general] with the classic keys, bellhop's own settings
- * (base/settings.h) and [channel NAME]. Only the lists of commands add up instead of being
- * overridden. A file that is not there is no error, unless -c names it.
+ * The first two files may have every group: [general] with the classic keys, bellhop's own settings
+ * (base/settings.h), [channel NAME], and the policy (security/policy.h). Those of the policy have
+ * its groups, and of channels what their clients may do. A file with some of the policy in it, which
+ * others than root (or the agent's own user) can change, is refused. Only the lists of commands add up
+ * instead of being overridden. A file that is not there is no error, unless -c names it.
  *
  * What the classic agent ignores is a warning in [general] and, for a group that bellhop does not
  * have, in the classic agent's file. Everywhere else a key, group or value that is not understood
@@ -32,6 +35,8 @@
 #include "base/cleanup.h"
 #include "base/settings.h"
 #include "base/text-list.h"
+#include "peer.h"
+#include "security/policy.h"
 
 struct buffer;
 struct options;
@@ -46,6 +51,10 @@ struct config_channel {
     char *path;   /* never NULL: the method's default is filled in */
     char *vsock_peers; /* which CIDs may connect; NULL: the host */
     int passed_fd;     /* the socket, if it was passed to the agent; or 0 */
+
+    enum profile profile; /* the policy's, unless it was given here */
+    bool has_profile;
+    struct peer_rule peer; /* who may connect */
 };
 
 /* Commands in the order in which the classic agent's dump shows them, which means nothing. */
@@ -74,6 +83,7 @@ struct config {
     size_t channel_count;
 
     struct settings settings;
+    struct policy policy; /* with everything looked up */
 
     struct text_list files;    /* the files that were read, in that order */
     struct text_list warnings; /* for the log, once it is open */
@@ -93,8 +103,16 @@ struct config *config_free(struct config *config);
 
 /*
  * Appends the configuration as a file: [general] as `qemu-ga --dump-conf` writes it, then channels
- * and bellhop's own settings so far as they are set to something else than their defaults.
+ * and bellhop's own settings so far as they are set to something else than their defaults. The rules
+ * of the policy stay where they are.
  */
 void config_dump(const struct config *config, struct buffer *out);
+
+/*
+ * Reads the text of a policy's file, which messages call `name`, and forgets it: only whether it can
+ * be understood, without looking anything up. Returns as config_load() does. For tests.
+ */
+int config_check_policy(const char *name, const char *text, size_t length,
+                        char **ret_reason) MUST_CHECK;
 
 #endif

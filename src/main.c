@@ -16,6 +16,7 @@
 #include "agent.h"
 #include "base/buffer.h"
 #include "base/log.h"
+#include "cmds/audit.h"
 #include "cmds/authorized-keys.h"
 #include "cmds/command.h"
 #include "cmds/table.h"
@@ -117,6 +118,8 @@ static int fill_channels(const struct config *config, struct agent_channel_optio
             .retry_path = config->retry_path,
             .vsock_peers = from->vsock_peers,
             .passed_fd = from->passed_fd,
+            .profile = from->profile,
+            .peer = &from->peer,
         };
         int error = transport_method_from_name(from->method, &channels[i].method);
         if (error)
@@ -129,7 +132,7 @@ static int fill_channels(const struct config *config, struct agent_channel_optio
 /* Returns the exit status. With `*ret_is_cut_short` the process must end without touching anything.
  */
 static int run_agent(const struct config *config, struct broker_process *broker,
-                     bool *ret_is_cut_short)
+                     struct audit *audit, bool *ret_is_cut_short)
 {
     _cleanup_free_ struct agent_channel_options *channels = NULL;
     _cleanup_free_ char *reason = NULL;
@@ -140,6 +143,8 @@ static int run_agent(const struct config *config, struct broker_process *broker,
         struct agent_options options = {
             .settings = &config->settings,
             .gate = gate,
+            .policy = &config->policy,
+            .audit = audit,
             .channels = channels,
             .channel_count = config->channel_count,
             .statedir = config->statedir,
@@ -159,6 +164,23 @@ static int run_agent(const struct config *config, struct broker_process *broker,
     if (!*ret_is_cut_short)
         gate_free(gate);
     return error ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* The same, with its audit. */
+static int run_audited(const struct config *config, struct broker_process *broker,
+                       bool *ret_is_cut_short)
+{
+    struct audit *audit = NULL;
+    const char *destination = config->policy.audit;
+    int error = destination ? audit_new(destination, &audit) : 0;
+    if (error)
+        return fail(destination, NULL, error);
+    int status = run_agent(config, broker, audit, ret_is_cut_short);
+    if (*ret_is_cut_short)
+        audit_flush(audit, LOG_STOP_MS);
+    else
+        audit_free(audit, LOG_STOP_MS);
+    return status;
 }
 
 static int open_log(const struct config *config)
@@ -203,7 +225,7 @@ static int serve(const struct config *config)
     signal(SIGPIPE, SIG_IGN);
     error = log_start();
     int status = error ? fail("the log writer could not be started", NULL, error)
-                       : run_agent(config, &broker, &is_cut_short);
+                       : run_audited(config, &broker, &is_cut_short);
     pidfile_remove(pidfile);
     log_stop(LOG_STOP_MS);
     if (is_cut_short)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Long options without a letter. */
-enum { OPTION_SET = 256, OPTION_ROOT };
+enum { OPTION_SET = 256, OPTION_ROOT, OPTION_PROFILE };
 
 /* ':' first tells a missing argument from an unknown option. */
 static const char short_options[] = ":hVvdc:m:p:l:f:F::b:a:t:Dr";
@@ -29,6 +29,7 @@ static const struct option long_options[] = {
     {"retry-path", no_argument, NULL, 'r'},
     {"set", required_argument, NULL, OPTION_SET},
     {"root", required_argument, NULL, OPTION_ROOT},
+    {"profile", required_argument, NULL, OPTION_PROFILE},
     {NULL, 0, NULL, 0},
 };
 
@@ -42,9 +43,39 @@ static int append(struct text_list *list, const char *text)
     return text_list_append(list, text, strlen(text));
 }
 
+/* Where the value of an option goes that has nothing but a value; NULL for others. */
+static const char **find_text(struct options *options, int option)
+{
+    switch (option) {
+    case 'c':
+        return &options->config_path;
+    case 'm':
+        return &options->method;
+    case 'p':
+        return &options->path;
+    case 'l':
+        return &options->logfile;
+    case 'f':
+        return &options->pidfile;
+    case 't':
+        return &options->statedir;
+    case OPTION_ROOT:
+        return &options->root;
+    case OPTION_PROFILE:
+        return &options->profile;
+    default:
+        return NULL;
+    }
+}
+
 /* Carries out one option. Returns 0, -ENOENT if there is no such option, or -ENOMEM. */
 static int apply(struct options *options, int option, const char *value)
 {
+    const char **text = find_text(options, option);
+    if (text) {
+        *text = value;
+        return 0;
+    }
     switch (option) {
     case 'h':
         options->action = OPTIONS_PRINT_HELP;
@@ -54,27 +85,6 @@ static int apply(struct options *options, int option, const char *value)
         return 0;
     case 'D':
         options->action = OPTIONS_DUMP_CONFIG;
-        return 0;
-    case 'c':
-        options->config_path = value;
-        return 0;
-    case 'm':
-        options->method = value;
-        return 0;
-    case 'p':
-        options->path = value;
-        return 0;
-    case OPTION_ROOT:
-        options->root = value;
-        return 0;
-    case 'l':
-        options->logfile = value;
-        return 0;
-    case 'f':
-        options->pidfile = value;
-        return 0;
-    case 't':
-        options->statedir = value;
         return 0;
     case 'F':
         options->wants_fsfreeze_hook = true;
@@ -194,6 +204,8 @@ void options_print_help(FILE *out, const char *program)
           "  -b, --block-rpcs=LIST     commands that are refused, separated by commas;\n"
           "                            'help' lists all commands (older name: --blacklist)\n"
           "  -a, --allow-rpcs=LIST     the only commands that are not refused\n"
+          "      --profile=NAME        what clients may do: full (default), backup, provision or\n"
+          "                            monitor\n"
           "  -F, --fsfreeze-hook[=FILE]\n"
           "                            program to run with 'freeze' and 'thaw'; -FFILE without a\n"
           "                            space; default: /etc/qemu/fsfreeze-hook\n"

@@ -32,6 +32,7 @@ struct options {
     const char *pidfile;
     const char *statedir;
     const char *root;
+    const char *profile;
     const char *fsfreeze_hook; /* "" with wants_fsfreeze_hook: the default one */
     bool wants_fsfreeze_hook;
     bool daemonize;

@@ -67,6 +67,20 @@ static struct {
 
 static _Atomic int log_level_now = LOG_INFO;
 
+static struct {
+    bool (*hold)(void *context, unsigned wait_ms);
+    void (*release)(void *context);
+    void *context;
+} companion;
+
+void log_set_companion(bool (*hold)(void *context, unsigned wait_ms),
+                       void (*release)(void *context), void *context)
+{
+    companion.hold = hold;
+    companion.release = release;
+    companion.context = context;
+}
+
 /* Only a condition made at run time can wait by the clock that nobody sets. */
 static void init_settled(void)
 {
@@ -337,6 +351,8 @@ bool log_hold(unsigned wait_ms)
         waited = pthread_cond_timedwait(&log_state.settled, &log_state.lock, &deadline);
     bool quiet = log_state.mode != LOG_QUEUED || !log_state.writing;
     pthread_mutex_unlock(&log_state.lock);
+    if (companion.hold)
+        quiet &= companion.hold(companion.context, wait_ms);
     return quiet;
 }
 
@@ -346,6 +362,8 @@ void log_release(void)
     log_state.held = false;
     pthread_cond_signal(&log_state.work);
     pthread_mutex_unlock(&log_state.lock);
+    if (companion.release)
+        companion.release(companion.context);
 }
 
 /* --- records --- */

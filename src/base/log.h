@@ -54,6 +54,13 @@ void log_reopen(void) ANY_THREAD;
 bool log_hold(unsigned wait_ms) ANY_THREAD;
 void log_release(void) ANY_THREAD;
 
+/*
+ * Something else that writes to disks, to be held and released with the log (there is one, or NULL).
+ * Only while nobody holds it: at the start and the end.
+ */
+void log_set_companion(bool (*hold)(void *context, unsigned wait_ms), void (*release)(void *context),
+                       void *context);
+
 bool log_is_enabled(enum log_level level) ANY_THREAD;
 
 /* Never blocks on the destination. Keeps errno. Debug records take at most three quarters of the

@@ -9,7 +9,9 @@
 #include "base/sysroot.h"
 #include "cmds/command-job.h"
 #include "cmds/dispatch.h"
+#include "cmds/services.h"
 #include "cmds/table.h"
+#include "security/profile.h"
 
 /* --- for the hooks --- */
 
@@ -60,6 +62,11 @@ void *call_state(struct call *call)
 struct services *call_services(struct call *call)
 {
     return call->services;
+}
+
+unsigned call_profile(const struct call *call)
+{
+    return call->profile;
 }
 
 /* Earlier texts stay until the call is freed: the loop may be reading one. */
@@ -116,6 +123,47 @@ void call_on_delivery(struct call *call,
     call->told_token = token;
 }
 
+/* --- audit --- */
+
+static struct audit_call call_for_audit(const struct call *call)
+{
+    return (struct audit_call){
+        .number = atomic_load(&call->audit_number),
+        .channel = call->channel,
+        .peer = call->peer,
+        .profile = call->profile,
+        .command = call->command ? call->command->name : NULL,
+    };
+}
+
+void call_decided(struct call *call, bool is_allowed, const char *rule)
+{
+    struct audit *audit = call->services ? call->services->audit : NULL;
+    enum call_decision decision = is_allowed ? DECISION_ALLOWED : DECISION_REFUSED;
+    if (atomic_exchange(&call->decision, decision) == decision || !audit)
+        return;
+    if (!atomic_load(&call->audit_number))
+        atomic_store(&call->audit_number, audit_next_number(audit));
+    char by_profile[40];
+    snprintf(by_profile, sizeof(by_profile), "profile %s", profile_name(call->profile));
+    _cleanup_buffer_ struct buffer arguments = BUFFER_INIT;
+    if (call->args)
+        args_describe(call->command->args, call->args, &arguments);
+    struct audit_call shown = call_for_audit(call);
+    audit_decision(audit, &shown, is_allowed, rule ? rule : by_profile,
+                   arguments.failed ? NULL : arguments.data);
+}
+
+void call_audit_result(struct call *call, const char *result, const struct wire_error *error)
+{
+    assert_on_loop();
+    struct audit *audit = call->services ? call->services->audit : NULL;
+    if (!audit || atomic_load(&call->decision) != DECISION_ALLOWED)
+        return;
+    struct audit_call shown = call_for_audit(call);
+    audit_result(audit, &shown, result, error && error->is_set ? error->desc : NULL);
+}
+
 const char *call_last_step(const struct call *call)
 {
     const struct call_step_text *step = atomic_load(&call->step);
@@ -134,8 +182,17 @@ struct call *call_new(struct dispatcher *dispatcher, struct services *services,
     call->services = services;
     call->endpoint = endpoint;
     call->request = request;
+    call->profile = PROFILE_COUNT;
+    call->channel = "";
     call->writer.out = &call->reply;
     return call;
+}
+
+void call_inherit(struct call *call, const struct call *asker)
+{
+    call->profile = asker->profile;
+    call->channel = asker->channel;
+    memcpy(call->peer, asker->peer, sizeof(call->peer));
 }
 
 static bool call_has_secret(const struct call *call)
@@ -144,11 +201,16 @@ static bool call_has_secret(const struct call *call)
     return !call->command || args_have_secret(call->command->args);
 }
 
-void call_drop_arguments(struct call *call)
+static void call_drop_arguments_only(struct call *call)
 {
     if (call->args)
         args_deinit(call->command->args, call->args);
     free(take_ptr(&call->args));
+}
+
+void call_drop_arguments(struct call *call)
+{
+    call_drop_arguments_only(call);
     json_document_free(take_ptr(&call->document), call_has_secret(call));
     free(take_ptr(&call->text));
 }
@@ -211,13 +273,14 @@ static bool decode_envelope(struct call *call, const struct json_value *root,
     return !error->is_set;
 }
 
-static void decode_arguments(struct call *call, const struct json_value *arguments)
+static void decode_arguments(struct call *call, const struct json_value *arguments,
+                             struct wire_error *ret_error)
 {
     const struct command *command = call->command;
     call->args = calloc(1, command->args_size ? command->args_size : 1);
-    int error = call->args ? args_decode(command->args, arguments, call->args, &call->error) : 1;
-    if (error && !call->error.is_set)
-        wire_error_set(&call->error, WIRE_GENERIC_ERROR, "Out of memory for the arguments of %s",
+    int error = call->args ? args_decode(command->args, arguments, call->args, ret_error) : 1;
+    if (error && !ret_error->is_set)
+        wire_error_set(ret_error, WIRE_GENERIC_ERROR, "Out of memory for the arguments of %s",
                        command->name);
 }
 
@@ -232,6 +295,33 @@ static int find_command(struct call *call, const struct json_value *execute)
     call->command = command_at((size_t)index);
     call->command_index = (size_t)index;
     return 0;
+}
+
+/* What hosts look for, and what the classic agent says, is the beginning. */
+static void refuse_command(struct call *call, const struct json_value *arguments)
+{
+    const char *name = call->command->name;
+    bool is_listed = dispatcher_is_listed(call->dispatcher, call->command_index);
+    bool is_elsewhere = call->command->flags & CMD_OWN_SYSTEM && sysroot_prefix()[0];
+    const char *rule = is_elsewhere ? "--root" : is_listed ? NULL : "block-rpcs, allow-rpcs";
+    if (call->services && call->services->audit) {
+        /* Only what can be shown: whether they fit is nobody's concern any more. */
+        struct wire_error ignored = {0};
+        decode_arguments(call, arguments, &ignored);
+        if (ignored.is_set)
+            call_drop_arguments_only(call);
+        call_decided(call, false, rule);
+    }
+    if (is_elsewhere)
+        wire_error_set(&call->error, WIRE_COMMAND_NOT_FOUND,
+                       "Command %s has been disabled: the agent only looks at the guest (--root)",
+                       name);
+    else if (!is_listed)
+        wire_error_set(&call->error, WIRE_COMMAND_NOT_FOUND, "Command %s has been disabled", name);
+    else
+        wire_error_set(&call->error, WIRE_COMMAND_NOT_FOUND,
+                       "Command %s has been disabled: the profile %s does not have it", name,
+                       profile_name(call->profile));
 }
 
 void call_decode(struct call *call, const struct json_limits *limits)
@@ -249,14 +339,11 @@ void call_decode(struct call *call, const struct json_limits *limits)
         return;
     if (find_command(call, execute) < 0)
         return;
-    if (!dispatcher_is_enabled(call->dispatcher, call->command_index)) {
-        bool is_elsewhere = call->command->flags & CMD_OWN_SYSTEM && sysroot_prefix()[0];
-        wire_error_set(&call->error, WIRE_COMMAND_NOT_FOUND, "Command %s has been disabled%s",
-                       call->command->name,
-                       is_elsewhere ? ": the agent only looks at the guest (--root)" : "");
+    if (!dispatcher_is_enabled(call->dispatcher, call->profile, call->command_index)) {
+        refuse_command(call, arguments);
         return;
     }
-    decode_arguments(call, arguments);
+    decode_arguments(call, arguments, &call->error);
 }
 
 const char *call_lane(const struct call *call, char buffer[CALL_LANE_MAX])

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "base/buffer.h"
+#include "cmds/audit.h"
 #include "cmds/command.h"
 #include "cmds/wire-error.h"
 #include "io/json.h"
@@ -30,12 +31,19 @@ struct call_step_text {
     char text[];
 };
 
+enum { CALL_PEER_MAX = 64 };
+
+enum call_decision { DECISION_NONE, DECISION_ALLOWED, DECISION_REFUSED };
+
 struct call {
     /* immutable once the request was understood */
     struct dispatcher *dispatcher;
     struct services *services;
     const struct command *command; /* NULL: there is none of that name, or no name */
     size_t command_index;
+    unsigned profile;        /* PROFILE_COUNT: nobody has said */
+    const char *channel;    /* its name; outlives the call */
+    char peer[CALL_PEER_MAX]; /* who asks, for the audit; "" where nobody knows */
     struct buffer id; /* the request's id as JSON; empty: it has none */
     const struct endpoint *endpoint;
 
@@ -66,6 +74,8 @@ struct call {
 
     /* written by whoever has the call, read by the loop */
     _Atomic(struct call_step_text *) step;
+    _Atomic(enum call_decision) decision;
+    _Atomic uint64_t audit_number;
 
     struct pool_work decoding; /* of a big message */
     struct task task;
@@ -74,6 +84,12 @@ struct call {
 /* `request`: NULL if its answer is to go to a job alone. */
 struct call *call_new(struct dispatcher *dispatcher, struct services *services,
                       const struct endpoint *endpoint, struct request *request) ON_LOOP;
+
+/*
+ * A call that another one makes is made under its profile, and for its peer. Until somebody has said
+ * whom it is for, a call is under no profile, which has no command.
+ */
+void call_inherit(struct call *call, const struct call *asker) ON_LOOP;
 
 /* Returns NULL. */
 struct call *call_free(struct call *call);
@@ -99,6 +115,10 @@ struct buffer call_compose(struct call *call);
 
 /* The line of an error reply, from an error and the call's id: touches nothing a worker may have. */
 struct buffer call_compose_error(const struct call *call, const struct wire_error *error);
+
+/* What came of a call that was allowed, for the audit: "done", "failed" or "unknown". ON_LOOP. */
+void call_audit_result(struct call *call, const char *result, const struct wire_error *error)
+    ON_LOOP;
 
 /* The last step that was said, or NULL. */
 const char *call_last_step(const struct call *call);

@@ -95,6 +95,7 @@ int command_job_enter(struct call *call, const char *lane, bool is_requested)
         return -ENOMEM;
     pthread_mutex_init(&own->lock, NULL);
     own->job.kind = &command_job_kind;
+    own->job.profile = call->profile;
     own->command = call->command;
     own->services = call->services;
     own->is_requested = is_requested;

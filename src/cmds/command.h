@@ -56,6 +56,7 @@ enum command_flags {
     CMD_DELIMITED = 1 << 10,          /* the reply is preceded by 0xFF */
     /* acts on the system that the agent is part of: not for an agent that looks at another one */
     CMD_OWN_SYSTEM = 1 << 24,
+    CMD_DECIDES = 1 << 20,            /* a hook asks the rules, and says call_decided() itself */
     CMD_JOB = 1 << 16,    /* its calls are jobs, from their admission on: cmds/command-job.h */
     CMD_NO_JOB = 1 << 17, /* bellhop-job-start refuses it */
 };
@@ -121,11 +122,22 @@ void *call_state(struct call *call);
 
 struct services *call_services(struct call *call);
 
+/* The profile (security/profile.h) of the channel that the request came by. Handles and jobs
+ * belong to the one that they were made under. */
+unsigned call_profile(const struct call *call);
+
 /*
  * Says what the call is about to do that may take long ("opening '/mnt/nfs/x'"): named in the
  * error and the log if it never comes back. Cheap; to be called before each step that may hang.
  */
 void call_step(struct call *call, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/*
+ * Says what was decided on the call, and by which rule ("[files data]"; NULL: by its profile), before
+ * there is any effect: for the audit. What only has CMD_CHANGES_GUEST is allowed by its profile and
+ * need not say so. A refusal counts also after that; the caller fails, too.
+ */
+void call_decided(struct call *call, bool is_allowed, const char *rule);
 
 /*
  * True once the deadline has passed: a system call that returned EINTR is then not to be tried
@@ -138,7 +150,6 @@ bool call_is_interrupted(struct call *call);
  * what it waits for; call_complete() is due all the same. NULL: nothing waits any more.
  */
 void call_on_overdue(struct call *call, void (*overdue)(void *context), void *context) ON_LOOP;
-
 /* How far a job has come. What is not known is 0. */
 enum { CALL_PROGRESS_ITEM_MAX = 256 };
 struct call_progress {

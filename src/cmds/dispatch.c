@@ -15,6 +15,7 @@
 #include "cmds/table.h"
 #include "io/session.h"
 #include "security/gate.h"
+#include "security/profile.h"
 
 /* Longer messages are decoded on a worker: the loop has other clients. */
 enum { DECODE_ON_LOOP_BYTES = 64 * 1024 };
@@ -22,8 +23,8 @@ enum { DECODE_ON_LOOP_BYTES = 64 * 1024 };
 struct dispatcher {
     struct dispatcher_options options;
     struct json_limits limits;
-    bool *is_enabled;      /* by index in the table; immutable */
-    uint64_t *deadline_ms; /* the same */
+    unsigned *enabled_for; /* PROFILE_BIT()s by index in the table; immutable, like the next */
+    uint64_t *deadline_ms;
 };
 
 static struct call *call_of_task(struct task *task)
@@ -105,6 +106,7 @@ static void on_ended(struct task *task, enum task_outcome outcome)
     struct wire_error *error = &call->error;
     switch (outcome) {
     case TASK_OVERDUE:
+        call_audit_result(call, "unknown", NULL);
         call_answer_overdue(call);
         return;
     case TASK_DONE:
@@ -132,6 +134,7 @@ static void on_ended(struct task *task, enum task_outcome outcome)
                        task_lane_blocker(task), call->command->lane);
         break;
     }
+    call_audit_result(call, error->is_set ? "failed" : "done", error);
     call_answer(call);
 }
 
@@ -187,6 +190,8 @@ static enum task_next on_start(struct task *task)
     if (call->job)
         command_job_begin(call);
     log_call(call);
+    if ((command->flags & (CMD_CHANGES_GUEST | CMD_DECIDES)) == CMD_CHANGES_GUEST)
+        call_decided(call, true, NULL);
     enum call_next next = CALL_CONTINUE;
     if (command->prepare)
         next = command->prepare(call);
@@ -276,6 +281,11 @@ static struct call *request_call(struct dispatcher *dispatcher, struct request *
     if (!call) {
         call =
             call_new(dispatcher, dispatcher->options.services, request_endpoint(request), request);
+        if (call) {
+            call->profile = request_endpoint(request)->profile;
+            call->channel = request_endpoint(request)->name;
+            snprintf(call->peer, sizeof(call->peer), "%s", request_peer(request));
+        }
         request_set_data(request, call);
     }
     return call;
@@ -402,18 +412,25 @@ void dispatcher_discard(struct dispatcher *dispatcher, struct call *call)
     call_discard(call);
 }
 
-bool dispatcher_is_enabled(const struct dispatcher *dispatcher, size_t command_index)
+bool dispatcher_is_enabled(const struct dispatcher *dispatcher, unsigned profile,
+                           size_t command_index)
 {
-    return dispatcher->is_enabled[command_index];
+    return profile < PROFILE_COUNT && dispatcher->enabled_for[command_index] & PROFILE_BIT(profile);
 }
 
-void services_for_each_command(struct services *services,
+/* `full` has whatever the lists allow. */
+bool dispatcher_is_listed(const struct dispatcher *dispatcher, size_t command_index)
+{
+    return dispatcher_is_enabled(dispatcher, PROFILE_FULL, command_index);
+}
+
+void services_for_each_command(struct services *services, unsigned profile,
                                void (*each)(const struct command *command, bool is_enabled,
                                             void *context),
                                void *context)
 {
     for (size_t i = 0; i < command_count(); i++)
-        each(command_at(i), services->dispatcher->is_enabled[i], context);
+        each(command_at(i), dispatcher_is_enabled(services->dispatcher, profile, i), context);
 }
 
 /* A task, so that it is given up like any other when it hangs. */
@@ -516,17 +533,19 @@ int dispatcher_new(const struct dispatcher_options *options, struct dispatcher *
         .depth_max = settings->message_depth,
         .values_max = settings->message_values,
     };
-    dispatcher->is_enabled = calloc(command_count(), sizeof(*dispatcher->is_enabled));
+    dispatcher->enabled_for = calloc(command_count(), sizeof(*dispatcher->enabled_for));
     dispatcher->deadline_ms = calloc(command_count(), sizeof(*dispatcher->deadline_ms));
-    if (!dispatcher->is_enabled || !dispatcher->deadline_ms) {
+    if (!dispatcher->enabled_for || !dispatcher->deadline_ms) {
         dispatcher_free(dispatcher);
         return -ENOMEM;
     }
     for (size_t i = 0; i < command_count(); i++) {
         const struct command *command = command_at(i);
-        dispatcher->is_enabled[i] = !(command->flags & CMD_UNSUPPORTED) &&
-                                    gate_allows(options->gate, command->name) &&
-                                    !(command->flags & CMD_OWN_SYSTEM && sysroot_prefix()[0]);
+        bool is_possible = !(command->flags & CMD_UNSUPPORTED) &&
+                           !(command->flags & CMD_OWN_SYSTEM && sysroot_prefix()[0]);
+        for (unsigned profile = 0; profile < PROFILE_COUNT; profile++)
+            if (is_possible && gate_allows_profile(options->gate, profile, command->name))
+                dispatcher->enabled_for[i] |= PROFILE_BIT(profile);
         uint64_t fallback_s = command->flags & CMD_NO_DEADLINE ? 0 : settings->deadline_default_s;
         dispatcher->deadline_ms[i] = settings_deadline_ms(settings, command->name, fallback_s);
     }
@@ -538,7 +557,7 @@ struct dispatcher *dispatcher_free(struct dispatcher *dispatcher)
 {
     if (!dispatcher)
         return NULL;
-    free(dispatcher->is_enabled);
+    free(dispatcher->enabled_for);
     free(dispatcher->deadline_ms);
     free(dispatcher);
     return NULL;

@@ -40,6 +40,13 @@ struct dispatcher *dispatcher_free(struct dispatcher *dispatcher) ON_LOOP;
 /* What sessions are to be given as handler, with the dispatcher as its context. */
 const struct request_handler *dispatcher_request_handler(void);
 
+/* True if the command at that index of the table may be called under that profile. */
+bool dispatcher_is_enabled(const struct dispatcher *dispatcher, unsigned profile,
+                           size_t command_index) ANY_THREAD;
+
+/* The lists of commands alone: if they allow it, then it is the profile that does not have it. */
+bool dispatcher_is_listed(const struct dispatcher *dispatcher, size_t command_index) ANY_THREAD;
+
 /* Reads the call's text within the configured limits: call_decode(). */
 void dispatcher_decode(struct dispatcher *dispatcher, struct call *call) ANY_THREAD;
 
@@ -52,7 +59,5 @@ bool dispatcher_submit(struct dispatcher *dispatcher, struct call *call) ON_LOOP
 /* Frees a call that was not submitted. */
 void dispatcher_discard(struct dispatcher *dispatcher, struct call *call) ON_LOOP;
 
-/* True if the command at that index of the table may be called. */
-bool dispatcher_is_enabled(const struct dispatcher *dispatcher, size_t command_index) ANY_THREAD;
 
 #endif

@@ -194,6 +194,7 @@ static enum call_next exec_finish(struct call *call)
     if (broker_client_spawn_take(call_services(call)->broker, &state->payload, exec_started_or_not,
                                  call, &exec, reason) < 0)
         return call_fail(call, "guest-exec refused: %s", reason);
+    exec->job.profile = call_profile(call);
     call_on_delivery(call, exec_told, exec->job.id);
     return CALL_PENDING;
 }
@@ -289,7 +290,7 @@ static enum call_next status_prepare(struct call *call)
     struct services *services = call_services(call);
     struct job *job = job_table_find_pid(services->jobs, args->pid);
     struct exec_job *exec = job ? exec_job_of(job) : NULL;
-    if (!exec || exec->is_own)
+    if (!exec || exec->is_own || !job_belongs_to(job, call_profile(call)))
         return call_fail(call, "Invalid parameter 'pid'");
     if (!job_is_over(job)) {
         struct json_writer *reply = call_reply(call);

@@ -7,6 +7,7 @@
 
 struct entry {
     int64_t handle;
+    unsigned profile;
     struct guest_file *file;
 };
 
@@ -64,7 +65,8 @@ void file_table_unreserve(struct file_table *table)
     table->reserved--;
 }
 
-int file_table_add_take(struct file_table *table, struct guest_file *file, int64_t *ret_handle)
+int file_table_add_take(struct file_table *table, unsigned profile, struct guest_file *file,
+                        int64_t *ret_handle)
 {
     assert_on_loop();
     if (table->count == table->capacity) {
@@ -77,7 +79,7 @@ int file_table_add_take(struct file_table *table, struct guest_file *file, int64
     }
     table->reserved--;
     *ret_handle = table->next_handle++;
-    table->entries[table->count++] = (struct entry){*ret_handle, file};
+    table->entries[table->count++] = (struct entry){*ret_handle, profile, file};
     return 0;
 }
 
@@ -95,11 +97,12 @@ static size_t find(const struct file_table *table, int64_t handle)
     return low < table->count && table->entries[low].handle == handle ? low : table->count;
 }
 
-struct guest_file *file_table_get(const struct file_table *table, int64_t handle)
+struct guest_file *file_table_get(const struct file_table *table, unsigned profile, int64_t handle)
 {
     assert_on_loop();
     size_t at = find(table, handle);
-    return at < table->count ? table->entries[at].file : NULL;
+    bool is_there = at < table->count && table->entries[at].profile == profile;
+    return is_there ? table->entries[at].file : NULL;
 }
 
 struct guest_file *file_table_remove(struct file_table *table, int64_t handle)

@@ -47,14 +47,15 @@ void file_table_unreserve(struct file_table *table) ON_LOOP;
 size_t file_table_in_use(const struct file_table *table) ON_LOOP;
 
 /*
- * Enters a file in the place that was kept for it, and takes the caller's reference. Returns 0 and
- * its new handle, or -ENOMEM: place and reference are still the caller's.
+ * Enters a file in the place that was kept for it, and takes the caller's reference. It belongs to
+ * the profile (security/profile.h) that it was opened under. Returns 0 and its new handle, or -ENOMEM: place and reference are still the caller's.
  */
-int file_table_add_take(struct file_table *table, struct guest_file *file,
+int file_table_add_take(struct file_table *table, unsigned profile, struct guest_file *file,
                         int64_t *ret_handle) ON_LOOP MUST_CHECK;
 
-/* The file of that handle, or NULL. Borrowed. */
-struct guest_file *file_table_get(const struct file_table *table, int64_t handle) ON_LOOP;
+/* The file of that handle, or NULL, also if it belongs to another profile. Borrowed. */
+struct guest_file *file_table_get(const struct file_table *table, unsigned profile,
+                                  int64_t handle) ON_LOOP;
 
 /* Takes the file out; the table's reference becomes the caller's. NULL if there is none. */
 struct guest_file *file_table_remove(struct file_table *table, int64_t handle) ON_LOOP;

@@ -21,6 +21,7 @@
 #include "cmds/services.h"
 #include "cmds/wire-error.h"
 #include "io/json.h"
+#include "security/policy.h"
 
 /* --- files on their way out --- */
 
@@ -106,15 +107,43 @@ static enum call_next fail_open(struct call *call, int error)
                            args->path.data, is_long ? "..." : "", open_mode(args));
 }
 
+static void open_decided(void *context, bool is_allowed, const struct file_rule *rule)
+{
+    char name[96] = "[files]";
+    if (rule)
+        snprintf(name, sizeof(name), "[files %s]", rule->name);
+    call_decided(context, is_allowed, name);
+}
+
+/* Without rules there is nothing to ask, and the path is opened as it is. */
+static int open_by_rules(struct call *call, const char *path, struct opening *opening,
+                         char ret_reason[FILE_REFUSAL_MAX])
+{
+    const struct policy *policy = call_services(call)->policy;
+    struct object_question question = {
+        .rules = policy ? &policy->files : NULL,
+        .profile = call_profile(call),
+        .decided = open_decided,
+        .context = call,
+    };
+    if (policy && file_rules_apply(question.rules, question.profile))
+        return guest_file_open_gated(&question, path, opening->flags, &opening->file, ret_reason);
+    call_decided(call, true, NULL);
+    return guest_file_open(path, opening->flags, &opening->file);
+}
+
 static enum call_next open_run(struct call *call)
 {
     const struct open_args *args = call_args(call);
     struct opening *opening = call_state(call);
+    char reason[FILE_REFUSAL_MAX] = "";
     call_step(call, "opening '%s'", args->path.data);
     int r;
     do
-        r = guest_file_open(args->path.data, opening->flags, &opening->file);
+        r = open_by_rules(call, args->path.data, opening, reason);
     while (r == -EINTR && !call_is_interrupted(call));
+    if (r == -EPERM && reason[0])
+        return call_fail(call, "failed to open file (mode: '%s'): %s", open_mode(args), reason);
     return r < 0 ? fail_open(call, -r) : CALL_CONTINUE;
 }
 
@@ -130,7 +159,7 @@ static enum call_next open_finish(struct call *call)
     struct services *services = call_services(call);
     struct opening *opening = call_state(call);
     int64_t handle;
-    int r = file_table_add_take(services->files, opening->file, &handle);
+    int r = file_table_add_take(services->files, call_profile(call), opening->file, &handle);
     if (r < 0)
         return fail_open(call, -r);
     opening->file = NULL;
@@ -164,7 +193,8 @@ struct handle_args {
 static enum call_next handle_prepare(struct call *call)
 {
     const struct handle_args *args = call_args(call);
-    struct guest_file *file = file_table_get(call_services(call)->files, args->handle);
+    struct guest_file *file =
+        file_table_get(call_services(call)->files, call_profile(call), args->handle);
     if (!file)
         return call_fail(call, "handle '%" PRId64 "' has not been found", args->handle);
     call_set_state(call, guest_file_ref(file));
@@ -501,7 +531,7 @@ static const struct command commands[] = {
         .run = open_run,
         .finish = open_finish,
         .release = open_release,
-        .flags = CMD_CHANGES_GUEST,
+        .flags = CMD_CHANGES_GUEST | CMD_DECIDES,
     },
     {
         .name = "guest-file-close",

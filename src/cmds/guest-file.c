@@ -69,7 +69,17 @@ static int open_or_create(const char *path, int flags)
     return open_below_root(path, flags & ~O_CREAT, 0);
 }
 
-int guest_file_open(const char *path, int flags, struct guest_file **ret_file)
+static int open_anything(const struct object_question *question, const char *path, int flags,
+                         char ret_reason[FILE_REFUSAL_MAX])
+{
+    int fd = open_or_create(path, flags);
+    return fd < 0 ? -errno : fd;
+}
+
+static int open_by(int (*opener)(const struct object_question *question, const char *path,
+                                 int flags, char ret_reason[FILE_REFUSAL_MAX]),
+                   const struct object_question *question, const char *path, int flags,
+                   struct guest_file **ret_file, char ret_reason[FILE_REFUSAL_MAX])
 {
     assert_on_worker();
     /* Memory first, so that a lack of it leaves no new or emptied file behind. */
@@ -78,8 +88,10 @@ int guest_file_open(const char *path, int flags, struct guest_file **ret_file)
     if (!path_copy || !file)
         return -ENOMEM;
 
-    _cleanup_close_ int fd = open_or_create(path, flags);
-    int status = fd < 0 ? -1 : fcntl(fd, F_GETFL);
+    _cleanup_close_ int fd = opener(question, path, flags, ret_reason);
+    if (fd < 0)
+        return fd;
+    int status = fcntl(fd, F_GETFL);
     if (status < 0 || fcntl(fd, F_SETFL, status | O_NONBLOCK) < 0)
         return -errno;
 
@@ -89,6 +101,18 @@ int guest_file_open(const char *path, int flags, struct guest_file **ret_file)
     file->fd = take_fd(&fd);
     *ret_file = take_ptr(&file);
     return 0;
+}
+
+int guest_file_open(const char *path, int flags, struct guest_file **ret_file)
+{
+    return open_by(open_anything, NULL, path, flags, ret_file, NULL);
+}
+
+int guest_file_open_gated(const struct object_question *question, const char *path, int flags,
+                          struct guest_file **ret_file, char ret_reason[FILE_REFUSAL_MAX])
+{
+    ret_reason[0] = '\0';
+    return open_by(object_gate_open, question, path, flags, ret_file, ret_reason);
 }
 
 const char *guest_file_path(const struct guest_file *file)

@@ -23,6 +23,7 @@
 
 #include "base/cleanup.h"
 #include "base/thread.h"
+#include "security/object-gate.h"
 
 struct guest_file;
 
@@ -40,6 +41,14 @@ int guest_file_mode_flags(const char *mode) ANY_THREAD;
  * call may be repeated.
  */
 int guest_file_open(const char *path, int flags, struct guest_file **ret_file) ON_WORKER MUST_CHECK;
+
+/*
+ * The same, as far as the rules for files allow it (security/object-gate.h). A refusal is -EPERM with its
+ * text in `ret_reason`, which is empty otherwise.
+ */
+int guest_file_open_gated(const struct object_question *question, const char *path, int flags,
+                          struct guest_file **ret_file,
+                          char ret_reason[FILE_REFUSAL_MAX]) ON_WORKER MUST_CHECK;
 
 /* The path that it was opened by. Borrowed, never changes. */
 const char *guest_file_path(const struct guest_file *file) ANY_THREAD;

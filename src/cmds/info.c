@@ -57,7 +57,7 @@ static enum call_next info_run(struct call *call)
     json_member_string(reply, "version", BELLHOP_VERSION);
     json_name(reply, "supported_commands");
     json_begin_array(reply);
-    services_for_each_command(call_services(call), describe_command, reply);
+    services_for_each_command(call_services(call), call_profile(call), describe_command, reply);
     json_end_array(reply);
     json_end_object(reply);
     return CALL_CONTINUE;

@@ -122,6 +122,7 @@ enum call_next job_start_prepare(struct call *call)
     struct call *started = call_new(call->dispatcher, call->services, call->endpoint, NULL);
     if (!started)
         return call_fail(call, "Out of memory");
+    call_inherit(started, call);
     call_set_state(call, started);
     if (call->text_length > STARTED_ON_LOOP_BYTES)
         return CALL_CONTINUE;

@@ -53,11 +53,11 @@ struct job_name {
 #define JOB_NAME_SPECS(structure) \
     JOB_NAME_SPEC(structure, id, "id"), JOB_NAME_SPEC(structure, pid, "pid")
 
-/* Programs of the agent's own are nobody's business. */
-static bool is_listed(struct job *job)
+/* Programs of the agent's own are nobody's business, nor is what another profile has. */
+static bool is_listed(struct job *job, unsigned profile)
 {
     const struct exec_job *exec = exec_job_of(job);
-    return !exec || !exec->is_own;
+    return job_belongs_to(job, profile) && (!exec || !exec->is_own);
 }
 
 /* NULL: there is none, and the call has failed. */
@@ -73,7 +73,7 @@ static struct job *find_job(struct call *call, const struct job_name *name)
         job = job_table_find_pid(jobs, name->pid);
     else if (name->id > 0)
         job = job_table_find(jobs, (uint64_t)name->id);
-    if (job && is_listed(job))
+    if (job && is_listed(job, call_profile(call)))
         return job;
     call_fail(call, "There is no job with %s %lld", name->has_pid ? "pid" : "id",
               (long long)(name->has_pid ? name->pid : name->id));
@@ -192,6 +192,7 @@ static const struct arg_spec list_specs[] = {
 
 struct listing {
     struct json_writer *reply;
+    unsigned profile;
     int64_t left;
     uint64_t queued, running, more;
 };
@@ -199,7 +200,7 @@ struct listing {
 static void list_job(struct job *job, void *context)
 {
     struct listing *listing = context;
-    if (!is_listed(job))
+    if (!is_listed(job, listing->profile))
         return;
     if (job->state == JOB_QUEUED)
         listing->queued++;
@@ -218,7 +219,8 @@ static enum call_next list_run(struct call *call)
 {
     const struct list_args *args = call_args(call);
     struct job_table *jobs = call_services(call)->jobs;
-    struct listing listing = {.left = args->has_limit ? args->limit : LIST_DEFAULT};
+    struct listing listing = {.left = args->has_limit ? args->limit : LIST_DEFAULT,
+                              .profile = call_profile(call)};
     if (listing.left < 0 || listing.left > LIST_MAX)
         return call_fail(call, "Parameter 'limit' expects a number from 0 to %d", LIST_MAX);
     struct json_writer *reply = listing.reply = call_reply(call);

@@ -11,16 +11,20 @@
 
 #include "base/thread.h"
 
+struct audit;
 struct broker_client;
 struct command;
 struct dispatcher;
 struct file_table;
 struct freeze_state;
 struct job_table;
+struct policy;
 struct settings;
 
 struct services {
     const struct settings *settings; /* any thread */
+    const struct policy *policy;     /* any thread; NULL: there is none */
+    struct audit *audit;             /* any thread; NULL: nothing is audited */
     struct broker_client *broker;    /* loop only */
     struct job_table *jobs;          /* loop only */
     struct file_table *files;        /* loop only */
@@ -33,8 +37,8 @@ struct services {
     void *flush_context;
 };
 
-/* Calls `each` for every command in the table's order. ON_LOOP. */
-void services_for_each_command(struct services *services,
+/* Calls `each` for every command in the table's order; enabled or not under that profile. ON_LOOP. */
+void services_for_each_command(struct services *services, unsigned profile,
                                void (*each)(const struct command *command, bool is_enabled,
                                             void *context),
                                void *context) ON_LOOP;

@@ -353,6 +353,9 @@ int channel_new(struct event_base *base, int fd, const struct channel_options *o
     channel->options = *options;
     channel->session = session_new(options->endpoint, options->handler, options->handler_context,
                                    on_output_ready, channel);
+    if (channel->session && options->peer)
+        session_set_peer(channel->session, options->peer);
+    channel->options.peer = NULL;
     short watched = EV_READ | EV_ET | EV_PERSIST;
     if (options->kind == CHANNEL_PORT)
         watched |= EV_WRITE;

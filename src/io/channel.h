@@ -31,6 +31,8 @@ enum channel_kind {
 
 struct channel_options {
     enum channel_kind kind;
+    const char *peer;          /* who is at the other end, in words; NULL: not known. Borrowed for the
+                                  call */
     struct endpoint *endpoint; /* outlives the channel */
     const struct request_handler *handler;
     void *handler_context;

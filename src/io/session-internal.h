@@ -58,6 +58,7 @@ struct session {
     void *handler_context;
     void (*output_ready)(void *context);
     void *output_context;
+    char peer[SESSION_PEER_MAX];
 
     struct scanner *scanner;
     struct list lines; /* in order of arrival; the last one takes what comes next */

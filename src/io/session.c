@@ -319,6 +319,11 @@ struct endpoint *request_endpoint(const struct request *request)
     return request->endpoint;
 }
 
+const char *request_peer(const struct request *request)
+{
+    return request->line->session ? request->line->session->peer : "";
+}
+
 /* --- the session as a whole --- */
 
 /* Some output has left: if there was too much, what waited for that may begin now. */
@@ -388,6 +393,11 @@ struct session *session_new(struct endpoint *endpoint, const struct request_hand
     if (!session->scanner || !line_new(session))
         return session_free(session);
     return session;
+}
+
+void session_set_peer(struct session *session, const char *peer)
+{
+    snprintf(session->peer, sizeof(session->peer), "%s", peer);
 }
 
 struct session *session_free(struct session *session)

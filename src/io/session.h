@@ -46,6 +46,7 @@ enum { SESSION_GRACE_MS = 250 };
 struct endpoint {
     const char *name;        /* for the log */
     unsigned number;         /* origin of its work in the pool */
+    unsigned profile;        /* that its requests are made under: a number, for who makes them */
     unsigned pending_max;    /* requests not answered yet */
     unsigned reserve;        /* so many more for the reserved ones, and again for fences */
     size_t pending_bytes_max; /* bytes of requests not answered yet */
@@ -56,6 +57,9 @@ struct endpoint {
     unsigned pending;     /* includes those that were given up and still run */
     size_t pending_bytes; /* of the same, and of those that were refused */
 };
+
+/* Who is at the other end of a connection, in words. */
+enum { SESSION_PEER_MAX = 64 };
 
 /* What the handler says of a request once it has understood it. */
 struct request_traits {
@@ -100,6 +104,9 @@ struct request_handler {
 struct session *session_new(struct endpoint *endpoint, const struct request_handler *handler,
                             void *handler_context, void (*output_ready)(void *context),
                             void *output_context);
+
+/* Says who is at the other end; cut at SESSION_PEER_MAX. */
+void session_set_peer(struct session *session, const char *peer);
 
 /* Gives up all its requests and drops its output. Returns NULL. */
 struct session *session_free(struct session *session);
@@ -152,5 +159,8 @@ void request_answer_take(struct request *request, struct reply *reply);
 void request_set_data(struct request *request, void *data);
 void *request_data(const struct request *request);
 struct endpoint *request_endpoint(const struct request *request);
+
+/* What session_set_peer() said; "" if it said nothing, or the request was given up. Borrowed. */
+const char *request_peer(const struct request *request);
 
 #endif

@@ -25,6 +25,7 @@
 
 struct transport_unix {
     struct transport_listen listen;
+    mode_t mode;  /* of the socket's file */
     dev_t device; /* which file at the path is ours; none with `inode` 0 */
     ino_t inode;
 };
@@ -117,7 +118,7 @@ static bool is_own_file(const struct transport_unix *unix_transport)
            status.st_dev == unix_transport->device && status.st_ino == unix_transport->inode;
 }
 
-static int bind_to_path(int fd, const char *path, char **ret_reason)
+static int bind_to_path(int fd, const char *path, mode_t mode, char **ret_reason)
 {
     struct sockaddr_un address;
     int result;
@@ -126,7 +127,7 @@ static int bind_to_path(int fd, const char *path, char **ret_reason)
     if (result < 0)
         return result;
     /* Linux makes the file with the mode that the socket has when it is bound. */
-    if (fchmod(fd, 0600) < 0)
+    if (fchmod(fd, mode) < 0)
         return -errno;
     if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
         return 0;
@@ -151,9 +152,12 @@ static int unix_make_socket(struct transport_listen *transport, bool may_wait, c
     if (fd < 0)
         return -errno;
     lock = lock_directory(path, may_wait ? LOCK_WAIT_MS : 0);
-    result = bind_to_path(fd, path, ret_reason);
+    result = bind_to_path(fd, path, unix_transport->mode, ret_reason);
     if (result < 0)
         return result;
+    /* Binding leaves out what the process's mask has. */
+    if (unix_transport->mode != 0600 && chmod(path, unix_transport->mode) < 0)
+        return -errno;
     if (lstat(path, &status) < 0 || listen(fd, SOMAXCONN) < 0)
         return -errno;
     unix_transport->device = status.st_dev;
@@ -182,6 +186,7 @@ static int unix_open(const struct transport *common, const struct transport_opti
         return -ENOMEM;
     unix_transport->listen.domain = AF_UNIX;
     unix_transport->listen.make_socket = unix_make_socket;
+    unix_transport->mode = options->is_open_to_all ? 0666 : 0600;
     result = transport_listen_start(&unix_transport->listen, common, options, ret_reason);
     if (result < 0) {
         unix_free(&unix_transport->listen.common);

@@ -54,6 +54,10 @@ struct transport_options {
     /* unix-listen, vsock-listen: at least 1 */
     unsigned connections_max;
 
+    /* unix-listen: whoever can reach the socket's folder may connect, because the owner looks at each
+     * peer; else only root and the agent's own user */
+    bool is_open_to_all;
+
     /*
      * unix-listen, vsock-listen: a listening socket that somebody else made, which is taken if the
      * opening succeeds; or 0. Its file, if it has one, stays when it is closed.

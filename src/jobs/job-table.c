@@ -107,6 +107,11 @@ bool job_is_over(const struct job *job)
     return job->state != JOB_QUEUED && job->state != JOB_RUNNING;
 }
 
+bool job_belongs_to(const struct job *job, unsigned profile)
+{
+    return job->profile == profile;
+}
+
 /* Forgets the result that was answered longest ago; false if there is none. */
 static bool evict(struct job_table *table)
 {

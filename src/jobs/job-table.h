@@ -55,6 +55,7 @@ struct job {
     const struct job_kind *kind;
     uint64_t started_ms; /* CLOCK_MONOTONIC */
     int64_t started_unix_ms;
+    unsigned profile; /* that it was made under: only that one's channels may know of it */
 
     /* changed by the functions below */
     enum job_state state;
@@ -170,6 +171,9 @@ void job_table_for_each(const struct job_table *table, void (*each)(struct job *
                         void *context) ON_LOOP;
 
 struct job_counts job_table_counts(const struct job_table *table) ON_LOOP;
+
+/* True if whoever asks under that profile may know of it. */
+bool job_belongs_to(const struct job *job, unsigned profile) ON_LOOP;
 
 /* True once it is over, in one way or another. */
 bool job_is_over(const struct job *job) ON_LOOP;

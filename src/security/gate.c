@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "security/profile.h"
 
 struct names {
     char **names;
@@ -72,4 +73,9 @@ bool gate_allows(const struct gate *gate, const char *command)
     if (gate->has_allowed && !names_have(&gate->allowed, command))
         return false;
     return !names_have(&gate->blocked, command);
+}
+
+bool gate_allows_profile(const struct gate *gate, unsigned profile, const char *command)
+{
+    return gate_allows(gate, command) && profile_has_command(profile, command);
 }

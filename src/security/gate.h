@@ -4,7 +4,8 @@
 
 /*
  * The request gate: which commands may be called at all. Built once at start from the classic
- * agent's lists, never changed, so any thread may ask.
+ * agent's lists, never changed, so any thread may ask. What the lists refuse is refused everywhere;
+ * beyond them each channel has a profile's commands.
  */
 
 #include <stdbool.h>
@@ -25,6 +26,10 @@ struct gate_rules {
 struct gate *gate_new(const struct gate_rules *rules);
 struct gate *gate_free(struct gate *gate);
 
+/* By the lists alone. */
 bool gate_allows(const struct gate *gate, const char *command);
+
+/* By the lists, and on a channel of that profile (security/profile.h). */
+bool gate_allows_profile(const struct gate *gate, unsigned profile, const char *command);
 
 #endif

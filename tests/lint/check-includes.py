@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """The layers, checked: who may include what.
 
-    main ─▶ cmds ─▶ jobs ─▶ io        each may use what is to its right, and base
-       └──▶ security ─▶ base
+    main ─▶ cmds ─▶ jobs ─▶ io            each may use what an arrow leads to, and base
+       └─────┴───────┴────▶ security      (the broker, in jobs, enforces the rules for programs)
 
 ARCHITECTURE.md says why.
 """
@@ -17,7 +17,7 @@ LAYERS = {
     "base": {"base"},
     "security": {"security", "base"},
     "io": {"io", "base"},
-    "jobs": {"jobs", "io", "base"},
+    "jobs": {"jobs", "io", "security", "base"},
     "cmds": {"cmds", "jobs", "io", "security", "base"},
     "": {"", "cmds", "jobs", "io", "security", "base"},
     "client": {"client", "io", "base"},

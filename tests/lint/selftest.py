@@ -66,7 +66,7 @@ class Includes(CheckTest):
         self.write("src/cmds/command.c", '#include "cmds/command.h"\n#include <stdio.h>\n'
                                          '#include "io/json-writer.h"\n#include "jobs/pool.h"\n')
         self.write("src/jobs/pool.c", '#include "jobs/pool.h"\n#include <event2/event.h>\n'
-                                      '#include "io/session.h"\n')
+                                      '#include "io/session.h"\n#include "security/gate.h"\n')
         self.write("src/io/json.c", '#include "io/json.h"\n#include <yajl/yajl_parse.h>\n')
         self.write("src/security/gate.c", '#include "security/gate.h"\n#include "base/log.h"\n')
         self.write("src/client/agent.c", '#include "client/agent.h"\n#include "io/json.h"\n')
@@ -75,7 +75,7 @@ class Includes(CheckTest):
     def test_up_the_layers(self):
         for path, header in (("base/x.c", "io/json.h"), ("io/x.c", "jobs/pool.h"),
                              ("jobs/x.c", "cmds/command.h"), ("security/x.c", "io/json.h"),
-                             ("io/x.c", "security/gate.h"), ("client/x.c", "jobs/pool.h"),
+                             ("io/x.c", "security/gate.h"), ("security/x.c", "jobs/pool.h"), ("client/x.c", "jobs/pool.h"),
                              ("cmds/x.c", "client/agent.h"), ("main.c", "client/agent.h")):
             with self.subTest(path=path, header=header):
                 self.assert_refused(path, f'"{header}"', header, "may not use")

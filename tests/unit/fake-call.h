@@ -29,6 +29,8 @@ struct call {
     struct wire_error error;
     void *state;
     bool is_interrupted;
+    unsigned profile;
+    char decision[128]; /* "allowed by [files x]" */
     bool is_cancelled;
     struct call_progress progress;
     char progress_item[CALL_PROGRESS_ITEM_MAX];
@@ -91,6 +93,17 @@ void *call_state(struct call *call)
 struct services *call_services(struct call *call)
 {
     return &fake_services;
+}
+
+unsigned call_profile(const struct call *call)
+{
+    return call->profile;
+}
+
+void call_decided(struct call *call, bool is_allowed, const char *rule)
+{
+    snprintf(call->decision, sizeof(call->decision), "%s by %s", is_allowed ? "allowed" : "refused",
+             rule ? rule : "its profile");
 }
 
 void call_step(struct call *call, const char *format, ...)

@@ -19,6 +19,7 @@
 static char folder[64];
 static char bellhop_path[128];
 static char classic_path[128];
+static char policy_path[128];
 
 static const char *const commands[] = {"guest-ping", "guest-sync", "guest-exec", NULL};
 
@@ -32,6 +33,9 @@ static int set_up(void **state)
     snprintf(classic_path, sizeof(classic_path), "%s/qga.conf", folder);
     setenv("BELLHOP_CONF", bellhop_path, 1);
     setenv("QGA_CONF", classic_path, 1);
+    snprintf(policy_path, sizeof(policy_path), "%s/policy.d", folder);
+    setenv("BELLHOP_POLICY", policy_path, 1);
+    umask(022); /* a policy that others can write is refused */
     return 0;
 }
 
@@ -40,6 +44,12 @@ static int tear_down(void **state)
     (void)state;
     unlink(bellhop_path);
     unlink(classic_path);
+    for (char name = 'a'; name <= 'c'; name++) {
+        char path[200];
+        snprintf(path, sizeof(path), "%s/%c.conf", policy_path, name);
+        unlink(path);
+    }
+    rmdir(policy_path);
     return rmdir(folder);
 }
 
@@ -415,10 +425,142 @@ static void test_bad_channels(void **state)
     write_file(classic_path, "[channel x]\nbaud=9600\n");
     check_refused(ARGS(), classic_path,
                   ":2: there is no key 'baud' in [channel x]: expected one of method, path, "
-                  "vsock-peers");
+                  "vsock-peers, profile, peer-uid, peer-gid");
     write_file(classic_path, "[channel general]\npath=/x\n");
     check_refused(ARGS(), classic_path,
-                  ":1: the channel 'general' has its method and path in [general]");
+                  ":2: the channel 'general' has its method and path in [general]");
+}
+
+/* Writes one of the policy's files and returns its path, until the next one. */
+static const char *write_policy(char name, const char *text)
+{
+    static char path[200];
+    mkdir(policy_path, 0755);
+    snprintf(path, sizeof(path), "%s/%c.conf", policy_path, name);
+    write_file(path, text);
+    return path;
+}
+
+static void test_profiles(void **state)
+{
+    struct config *config = loaded(ARGS());
+    assert_int_equal(config->policy.profile, PROFILE_FULL);
+    assert_int_equal(config->channels[0].profile, PROFILE_FULL);
+    config_free(config);
+
+    write_file(bellhop_path, "[policy]\nprofile = backup \n[channel m]\nmethod=unix-listen\n"
+                             "path=/m\nprofile=monitor\npeer-uid=0, 7\n[channel n]\n"
+                             "method=unix-listen\npath=/n\n[channel general]\npeer-gid=root\n");
+    config = loaded(ARGS("-m", "unix-listen", "-p", "/x"));
+    assert_int_equal(config->channels[0].profile, PROFILE_BACKUP);
+    assert_int_equal(config->channels[1].profile, PROFILE_MONITOR);
+    assert_int_equal(config->channels[2].profile, PROFILE_BACKUP);
+    assert_int_equal(config->channels[1].peer.user_count, 2);
+    assert_int_equal(config->channels[1].peer.users[1], 7);
+    assert_int_equal(config->channels[0].peer.groups[0], 0);
+    config_free(config);
+
+    config = loaded(ARGS("-m", "unix-listen", "-p", "/x", "--profile", "provision"));
+    assert_int_equal(config->channels[0].profile, PROFILE_PROVISION);
+    assert_int_equal(config->channels[1].profile, PROFILE_MONITOR);
+    config_free(config);
+    check_refused(ARGS("-m", "unix-listen", "-p", "/x", "--profile=all"), NULL,
+                  "there is no profile 'all': expected one of full, backup, provision, monitor");
+    check_refused(ARGS(), NULL,
+                  "channel 'general': peer-uid and peer-gid are of unix-listen; a virtio-serial "
+                  "has no peer with credentials");
+}
+
+static void test_profiles_are_dumped(void **state)
+{
+    write_file(bellhop_path, "[policy]\nprofile=backup\nstrict=true\naudit=log\n[channel m]\n"
+                             "method=unix-listen\npath=/m\nprofile=monitor\npeer-uid=0,7\n");
+    struct config *config = loaded(ARGS());
+    struct buffer out = BUFFER_INIT;
+    config_dump(config, &out);
+    assert_non_null(strstr(out.data, "\n[channel m]\nmethod=unix-listen\npath=/m\n"
+                                     "profile=monitor\npeer-uid=0,7\n"));
+    assert_non_null(strstr(out.data, "\n[policy]\nprofile=backup\nstrict=true\naudit=log\n"));
+    buffer_deinit(&out);
+    config_free(config);
+}
+
+static void test_policy_files_are_read_by_name(void **state)
+{
+    write_file(bellhop_path, "[files one]\npath=/srv/one\naccess=read\n");
+    write_policy('b', "[policy]\nprofile=monitor\n[files two]\npath=/srv/two\naccess=none\n");
+    write_policy('a', "[policy]\nprofile=backup\n[channel general]\nprofile=full\n");
+    struct config *config = loaded(ARGS());
+    assert_int_equal(config->policy.profile, PROFILE_MONITOR);
+    assert_int_equal(config->channels[0].profile, PROFILE_FULL);
+    assert_int_equal(config->policy.files.count, 2);
+    assert_int_equal(config->files.count, 3);
+    config_free(config);
+
+    config = loaded(ARGS("--set", "files two.access=read", "--set", "policy.profile=full"));
+    assert_int_equal(config->policy.files.rules[1].access, FILE_READ);
+    assert_int_equal(config->policy.profile, PROFILE_FULL);
+    config_free(config);
+}
+
+static void test_bad_policy_files(void **state)
+{
+    check_refused(ARGS(), write_policy('a', "[general]\nverbose=true\n"),
+                  ":1: there is no group [general] in a policy's file: expected [policy], [program "
+                  "NAME], [files NAME] or [channel NAME]");
+    check_refused(ARGS(), write_policy('a', "[channel x]\nmethod=unix-listen\n"),
+                  ":2: 'method' of a channel is nothing for a policy's file");
+    check_refused(ARGS(), write_policy('a', "# a comment\n\n[files x]\npath=relative\n"),
+                  ":4: 'relative' is no absolute path");
+    check_refused(ARGS(), write_policy('a', "[files x]\npath=/srv\n"),
+                  ":1: [files x]: needs access: none, or some of read, write, create");
+    check_refused(ARGS(), write_policy('a', "[program x]\npath=/no/such/program\n"),
+                  ":1: [program x]: /no/such/program: No such file or directory");
+    check_refused(ARGS(), write_policy('a', "[policy\n"),
+                  ":1: ']' is missing after the group's name");
+}
+
+static void test_the_same_rule_twice(void **state)
+{
+    static const char text[] = "[files x]\npath=/srv\naccess=read\n";
+    char expected[300];
+    write_policy('a', text);
+    snprintf(expected, sizeof(expected), ":1: there is a [files x] already, in %s/a.conf:1",
+             policy_path);
+    check_refused(ARGS(), write_policy('b', text), expected);
+    snprintf(expected, sizeof(expected),
+             ":1: [files y]: [files x] has the same path, '/srv', for the same profile");
+    check_refused(ARGS(), write_policy('b', "[files y]\npath=/srv/\naccess=read\n"), expected);
+}
+
+static void test_a_policy_that_others_can_write(void **state)
+{
+    static const char text[] = "[policy]\nprofile=backup\n";
+    char expected[500];
+    const char *path = write_policy('a', text);
+    assert_int_equal(chmod(path, 0664), 0);
+    snprintf(expected, sizeof(expected),
+             ": a policy is not taken from here: '%s' can be written by others than its owner",
+             path);
+    check_refused(ARGS(), path, expected);
+    assert_int_equal(chmod(path, 0644), 0);
+    assert_int_equal(chmod(policy_path, 0777), 0);
+    snprintf(expected, sizeof(expected),
+             ": a policy is not taken from here: '%s' can be written by others than its owner",
+             policy_path);
+    check_refused(ARGS(), policy_path, expected);
+    assert_int_equal(chmod(policy_path, 0755), 0);
+    unlink(path);
+
+    /* Without a policy in it the file is nobody's concern. */
+    write_file(bellhop_path, "[limits]\nconnections=3\n");
+    assert_int_equal(chmod(bellhop_path, 0666), 0);
+    config_free(loaded(ARGS()));
+    write_file(bellhop_path, text);
+    snprintf(expected, sizeof(expected),
+             ": a policy is not taken from here: '%s' can be written by others than its owner",
+             bellhop_path);
+    check_refused(ARGS(), bellhop_path, expected);
 }
 
 static void test_vsock(void **state)
@@ -631,6 +773,12 @@ int main(void)
         TEST(test_passed_socket_is_the_classic_channels),
         TEST(test_passed_sockets_by_name),
         TEST(test_bad_passed_sockets),
+        TEST(test_profiles),
+        TEST(test_profiles_are_dumped),
+        TEST(test_policy_files_are_read_by_name),
+        TEST(test_bad_policy_files),
+        TEST(test_the_same_rule_twice),
+        TEST(test_a_policy_that_others_can_write),
         TEST(test_which_classic_file),
         TEST(test_fsfreeze_hook),
         TEST(test_pidfile),

@@ -22,7 +22,7 @@ static int64_t add(struct file_table *table)
 {
     int64_t handle = -1;
     assert_true(file_table_reserve(table));
-    assert_int_equal(file_table_add_take(table, open_file(), &handle), 0);
+    assert_int_equal(file_table_add_take(table, 0, open_file(), &handle), 0);
     return handle;
 }
 
@@ -44,23 +44,36 @@ static void test_numbers_start_at_1000_and_are_never_reused(void **state)
     drop(table, 1000);
     drop(table, 1002);
     assert_int_equal(add(table), 1003);
-    assert_null(file_table_get(table, 1000));
-    assert_null(file_table_get(table, 1001));
-    assert_null(file_table_get(table, 1002));
-    assert_non_null(file_table_get(table, 1003));
+    assert_null(file_table_get(table, 0, 1000));
+    assert_null(file_table_get(table, 0, 1001));
+    assert_null(file_table_get(table, 0, 1002));
+    assert_non_null(file_table_get(table, 0, 1003));
     drop(table, 1003);
+    assert_null(file_table_free(table));
+}
+
+static void test_handles_of_another_profile_are_unknown(void **state)
+{
+    struct file_table *table = file_table_new(1000, 100);
+    int64_t handle = -1;
+    assert_true(file_table_reserve(table));
+    assert_int_equal(file_table_add_take(table, 2, open_file(), &handle), 0);
+    assert_null(file_table_get(table, 0, handle));
+    assert_null(file_table_get(table, 3, handle));
+    assert_non_null(file_table_get(table, 2, handle));
+    drop(table, handle);
     assert_null(file_table_free(table));
 }
 
 static void test_unknown_handles(void **state)
 {
     struct file_table *table = file_table_new(5000, 100);
-    assert_null(file_table_get(table, 5000));
+    assert_null(file_table_get(table, 0, 5000));
     assert_null(file_table_remove(table, 5000));
     assert_int_equal(add(table), 5000);
     const int64_t others[] = {4999, 5001, 0, -1, 5000 - 4294967296, INT64_MIN, INT64_MAX};
     for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
-        assert_null(file_table_get(table, others[i]));
+        assert_null(file_table_get(table, 0, others[i]));
         assert_null(file_table_remove(table, others[i]));
     }
     drop(table, 5000);
@@ -80,7 +93,7 @@ static void test_the_limit_counts_files_and_places(void **state)
     /* A place that was not needed is free again, one that was used up is not. */
     file_table_unreserve(table);
     int64_t handle;
-    assert_int_equal(file_table_add_take(table, open_file(), &handle), 0);
+    assert_int_equal(file_table_add_take(table, 0, open_file(), &handle), 0);
     assert_int_equal(file_table_in_use(table), 2);
     add(table);
     assert_false(file_table_reserve(table));
@@ -104,16 +117,16 @@ static void test_many(void **state)
         int64_t handle;
         files[i] = open_file();
         assert_true(file_table_reserve(table));
-        assert_int_equal(file_table_add_take(table, files[i], &handle), 0);
+        assert_int_equal(file_table_add_take(table, 0, files[i], &handle), 0);
         assert_int_equal(handle, 1000 + i);
     }
     for (int i = 0; i < COUNT; i++) {
         int gone = i * STRIDE % COUNT;
-        assert_ptr_equal(file_table_get(table, 1000 + gone), files[gone]);
+        assert_ptr_equal(file_table_get(table, 0, 1000 + gone), files[gone]);
         drop(table, 1000 + gone);
         files[gone] = NULL;
         for (int j = 0; j < COUNT; j++)
-            assert_ptr_equal(file_table_get(table, 1000 + j), files[j]);
+            assert_ptr_equal(file_table_get(table, 0, 1000 + j), files[j]);
     }
     file_table_free(table);
 }
@@ -123,7 +136,7 @@ static void test_references(void **state)
 {
     struct file_table *table = file_table_new(1000, 10);
     int64_t handle = add(table);
-    struct guest_file *mine = guest_file_ref(file_table_get(table, handle));
+    struct guest_file *mine = guest_file_ref(file_table_get(table, 0, handle));
     struct guest_file *removed = file_table_remove(table, handle);
     assert_ptr_equal(mine, removed);
     assert_false(guest_file_unref(removed));
@@ -152,6 +165,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numbers_start_at_1000_and_are_never_reused),
+        cmocka_unit_test(test_handles_of_another_profile_are_unknown),
         cmocka_unit_test(test_unknown_handles),
         cmocka_unit_test(test_the_limit_counts_files_and_places),
         cmocka_unit_test(test_many),

@@ -258,10 +258,10 @@ static void test_a_close_that_came_too_late(void **state)
     expect_open(open_read, 1000);
     struct call *call = call_new("guest-file-close", "{\"handle\": 1000}");
     assert_int_equal(fake_prepare(call), CALL_CONTINUE);
-    assert_non_null(file_table_get(fake_services.files, 1000));
+    assert_non_null(file_table_get(fake_services.files, 0, 1000));
     assert_int_equal(fake_run(call), CALL_CONTINUE);
     fake_call_free(call);
-    assert_null(file_table_get(fake_services.files, 1000));
+    assert_null(file_table_get(fake_services.files, 0, 1000));
     assert_int_equal(file_table_in_use(fake_services.files), 0);
     assert_int_equal(fake_detached_count, 0);
 }

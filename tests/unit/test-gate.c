@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "security/gate.h"
+#include "security/profile.h"
 
 static const char *const two[] = {"guest-ping", "guest-info"};
 static const char *const one[] = {"guest-info"};
@@ -51,6 +52,17 @@ static void test_blocked_wins(void **state)
     gate_free(gate);
 }
 
+static void test_profiles_come_on_top(void **state)
+{
+    struct gate *gate = gate_new(&(struct gate_rules){.blocked = one, .blocked_count = 1});
+    assert_true(gate_allows_profile(gate, PROFILE_FULL, "guest-exec"));
+    assert_true(gate_allows_profile(gate, PROFILE_MONITOR, "guest-ping"));
+    assert_false(gate_allows_profile(gate, PROFILE_MONITOR, "guest-exec"));
+    assert_false(gate_allows_profile(gate, PROFILE_MONITOR, "guest-info"));
+    assert_false(gate_allows_profile(gate, PROFILE_FULL, "guest-info"));
+    gate_free(gate);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -59,6 +71,7 @@ int main(void)
         cmocka_unit_test(test_only_the_allowed),
         cmocka_unit_test(test_an_empty_list_of_allowed_allows_nothing),
         cmocka_unit_test(test_blocked_wins),
+        cmocka_unit_test(test_profiles_come_on_top),
     };
     return cmocka_run_group_tests_name("gate", tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@
 
 extern const struct command_family info_commands;
 
-void services_for_each_command(struct services *services,
+void services_for_each_command(struct services *services, unsigned profile,
                                void (*each)(const struct command *command, bool is_enabled,
                                             void *context),
                                void *context)

@@ -149,6 +149,7 @@ class Agent:
         config_path = os.path.join(self.directory, "config")
         with open(config_path, "w") as file:
             file.write((self.config or "").replace("DIRECTORY", self.directory))
+        os.chmod(config_path, 0o644)  # with a policy in it, nobody else may write it
 
         command = [self.binary, "-m", "unix-listen", "-p", self.socket_path,
                    "-t", self.state_directory] + self.args
@@ -156,7 +157,8 @@ class Agent:
             command += ["--set", "%s=%s" % (name, value)]
 
         environment = dict(os.environ, QGA_CONF=config_path,
-                           BELLHOP_CONF=os.path.join(self.directory, "no-other-config"))
+                           BELLHOP_CONF=os.path.join(self.directory, "no-other-config"),
+                           BELLHOP_POLICY=os.path.join(self.directory, "no-policy"))
         environment[MARK] = self.mark
         environment.pop("PYTEST_CURRENT_TEST", None)
         self._quiet_sanitizers(environment)

@@ -16,6 +16,10 @@ class Difference:
 
 
 DIFFERENCES = {
+    "policy": Difference(
+        "test_policy",
+        "has no profiles, no rules, no peers and no audit.",
+        "A host is to be able to do only what it was allowed to."),
     "0xff-is-answered": Difference(
         "test_envelope test_framing",
         "answers every 0xFF byte with a parse error of its own.",
