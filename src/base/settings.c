@@ -58,6 +58,8 @@ static const struct setting rows[] = {
         "captured output of one program, per stream, more is cut off; result of one job"),
     ROW("exec", "output-bytes", exec_output_bytes, SETTING_BYTES, 256 * MIB, 4 * KIB, 16 * GIB,
         "captured output of all programs and results of jobs together"),
+    ROW("exec", "input-bytes", exec_input_bytes, SETTING_BYTES, MIB, 4 * KIB, GIB,
+        "bellhop-job-input that one program has not read yet; more is not taken"),
     ROW("exec", "kept", exec_kept, SETTING_COUNT, 1024, 1, 65536,
         "finished programs and jobs whose result was not fetched yet"),
     ROW("exec", "retention", exec_retention_s, SETTING_SECONDS, 3600, 1, 365 * DAY,

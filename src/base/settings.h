@@ -39,6 +39,7 @@ struct settings {
     uint64_t exec_running;      /* running: programs at once, 256 */
     uint64_t exec_stream_bytes; /* stream-bytes: output kept per stream, 16 MiB */
     uint64_t exec_output_bytes; /* output-bytes: of all programs together, 256 MiB */
+    uint64_t exec_input_bytes;  /* input-bytes: given to one program and not read by it, 1 MiB */
     uint64_t exec_kept;         /* kept: finished programs whose result was not seen, 1024 */
     uint64_t exec_retention_s;  /* retention: seconds that such a result is kept, 3600 */
 

@@ -8,12 +8,12 @@
 
 #include "base/utf8.h"
 
-#define TIMEOUT_MAX_S (7 * 24 * 3600)
+#define TIMEOUT_MAX_S    (7 * 24 * 3600)
+#define TIME_LIMIT_MAX_S (365 * 24 * 3600)
 
 const char command_line_help[] =
     "usage: bellhop [OPTION]... SOCKET COMMAND [KEY=VALUE]...\n"
-    "       bellhop [OPTION]... SOCKET exec [--env NAME=VALUE]... [--input FILE] [--] PROGRAM "
-    "[ARG]...\n"
+    "       bellhop [OPTION]... SOCKET exec [EXEC-OPTION]... [--] PROGRAM [ARG]...\n"
     "       bellhop [OPTION]... SOCKET read PATH\n"
     "       bellhop [OPTION]... SOCKET write PATH\n"
     "\n"
@@ -29,6 +29,10 @@ const char command_line_help[] =
     "  exec            runs a program in the guest, prints its output and ends with its exit code\n"
     "    --env N=V     its environment, exactly; without, it has the agent's own\n"
     "    --input FILE  what it reads from its standard input; - is this one's\n"
+    "    --cwd PATH    the directory of the guest that it works in\n"
+    "    --user NAME   the user that it runs as, by name or number, with the environment of a "
+    "login\n"
+    "    --time-limit S  how many seconds it may run before the guest ends it\n"
     "  read            copies a file of the guest to standard output\n"
     "  write           copies standard input to a file of the guest\n"
     "\n"
@@ -45,6 +49,9 @@ const char command_line_help[] =
 enum {
     OPTION_ENV = 256,
     OPTION_INPUT,
+    OPTION_CWD,
+    OPTION_USER,
+    OPTION_TIME_LIMIT,
     OPTION_TIMEOUT,
     OPTION_PRETTY,
     OPTION_COMPACT,
@@ -55,6 +62,9 @@ enum {
 static const struct option long_options[] = {
     {"env", required_argument, NULL, OPTION_ENV},
     {"input", required_argument, NULL, OPTION_INPUT},
+    {"cwd", required_argument, NULL, OPTION_CWD},
+    {"user", required_argument, NULL, OPTION_USER},
+    {"time-limit", required_argument, NULL, OPTION_TIME_LIMIT},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"pretty", no_argument, NULL, OPTION_PRETTY},
     {"compact", no_argument, NULL, OPTION_COMPACT},
@@ -89,10 +99,24 @@ static enum outcome take_timeout(struct command_line *line, const char *text)
     return OUTCOME_OK;
 }
 
-static enum outcome take_option(struct command_line *line, int option, const char *argument)
+static enum outcome take_time_limit(struct command_line *line, const char *text)
 {
-    if ((option == OPTION_ENV || option == OPTION_INPUT) && !is_exec(line)) {
-        report("--env and --input stand after 'exec'");
+    char *end;
+    unsigned long seconds = strtoul(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || *end != '\0' || seconds < 1 || seconds > TIME_LIMIT_MAX_S) {
+        report("'%s' is no number of seconds from 1 to %d", text, TIME_LIMIT_MAX_S);
+        return OUTCOME_USAGE;
+    }
+    line->time_limit_s = (unsigned)seconds;
+    return OUTCOME_OK;
+}
+
+/* Those of exec. */
+static enum outcome take_exec_option(struct command_line *line, int option, const char *argument)
+{
+    if (!is_exec(line)) {
+        report("--env, --input, --cwd, --user and --time-limit stand after 'exec'");
         return OUTCOME_USAGE;
     }
     switch (option) {
@@ -106,6 +130,26 @@ static enum outcome take_option(struct command_line *line, int option, const cha
     case OPTION_INPUT:
         line->input = argument;
         return OUTCOME_OK;
+    case OPTION_CWD:
+        line->directory = argument;
+        return OUTCOME_OK;
+    case OPTION_USER:
+        line->user = argument;
+        return OUTCOME_OK;
+    default:
+        return take_time_limit(line, argument);
+    }
+}
+
+static enum outcome take_option(struct command_line *line, int option, const char *argument)
+{
+    switch (option) {
+    case OPTION_ENV:
+    case OPTION_INPUT:
+    case OPTION_CWD:
+    case OPTION_USER:
+    case OPTION_TIME_LIMIT:
+        return take_exec_option(line, option, argument);
     case OPTION_TIMEOUT:
         return take_timeout(line, argument);
     case OPTION_PRETTY:
@@ -192,6 +236,11 @@ static enum outcome check_utf8(const struct command_line *line)
     for (size_t i = 0; i < line->env_count && !bad; i++) {
         if (utf8_valid_prefix(line->env[i], strlen(line->env[i])) != strlen(line->env[i]))
             bad = line->env[i];
+    }
+    const char *const single[] = {line->directory, line->user};
+    for (size_t i = 0; i < sizeof(single) / sizeof(single[0]) && !bad; i++) {
+        if (single[i] && utf8_valid_prefix(single[i], strlen(single[i])) != strlen(single[i]))
+            bad = single[i];
     }
     if (!bad)
         return OUTCOME_OK;

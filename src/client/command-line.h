@@ -16,7 +16,10 @@ struct command_line {
     struct agent_options agent;
     enum layout layout;
     const char *input; /* exec: file with the program's input, "-" for stdin, or NULL */
-    const char **env;  /* exec: malloc'ed array of NAME=VALUE */
+    const char *directory; /* exec: to work in, or NULL */
+    const char *user;      /* exec: to run as, or NULL */
+    unsigned time_limit_s; /* exec: 0 is none */
+    const char **env;      /* exec: malloc'ed array of NAME=VALUE */
     size_t env_count;
     const char *command;
     char **words; /* what stands after the command */

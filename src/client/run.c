@@ -96,6 +96,12 @@ static enum outcome start(struct agent *agent, const struct command_line *line, 
         json_member_base64(arguments, "input-data", input.data, input.length);
     }
     json_member_bool(arguments, "capture-output", true);
+    if (line->directory)
+        json_member_string(arguments, "cwd", line->directory);
+    if (line->user)
+        json_member_string(arguments, "user", line->user);
+    if (line->time_limit_s > 0)
+        json_member_int(arguments, "timeout", line->time_limit_s);
     request_end(&request);
 
     outcome = agent_call(agent, &request, 0, &document, &value);
@@ -147,7 +153,7 @@ static enum outcome wait_for_end(struct agent *agent, int64_t pid,
     }
 }
 
-static bool is_truncated(const struct json_value *status, const char *member)
+static bool is_true(const struct json_value *status, const char *member)
 {
     const struct json_value *value = json_object_get(status, member);
 
@@ -174,7 +180,7 @@ static enum outcome write_stream(const struct json_value *status, const char *me
             return OUTCOME_LOCAL;
         }
     }
-    if (is_truncated(status, truncated_member))
+    if (is_true(status, truncated_member))
         report("the agent kept only the first %zu bytes of the program's %s", length, fd_name);
     return OUTCOME_OK;
 }
@@ -185,6 +191,8 @@ static enum outcome read_exit_status(const struct json_value *status, int *ret_s
     const struct json_value *signal = json_object_get(status, "signal");
     int64_t number;
 
+    if (is_true(status, "timed-out"))
+        report("the program's time was up: the guest ended it");
     if (signal && signal->type == JSON_NUMBER && json_get_int64(signal, &number) && number > 0 &&
         number < 128) {
         *ret_status = 128 + (int)number;

@@ -6,6 +6,7 @@
  * look in the job table, answered on the loop unless it has much output to encode.
  */
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -31,12 +32,22 @@
 
 /* --- guest-exec --- */
 
+/* The name of a user, or a number in its place. */
+struct user_name {
+    const char *text; /* NULL: not given */
+    char digits[16];
+};
+
 struct exec_args {
     struct arg_text path;
     struct arg_list arguments;
     struct arg_list environment;
     struct arg_text input_data;
     enum broker_capture capture;
+    int64_t timeout_s; /* 0: not given */
+    struct arg_text directory;
+    struct user_name user;
+    bool stays_open;
 };
 
 /* A bool of old, or one of the names that came later. Both stand for "no" when not given. */
@@ -66,6 +77,40 @@ static bool decode_capture(const struct json_value *value, void *ret_member,
     return false;
 }
 
+static bool decode_timeout(const struct json_value *value, void *ret_member,
+                           struct wire_error *error, const char *path)
+{
+    int64_t *seconds = ret_member;
+    if (value->type != JSON_NUMBER || !json_get_int64(value, seconds))
+        return false;
+    if (*seconds >= 1 && *seconds <= (int64_t)(SPAWN_TIMEOUT_MAX_MS / 1000))
+        return true;
+    wire_error_set(error, WIRE_GENERIC_ERROR, "Parameter '%s' expects 1 to %lld seconds", path,
+                   (long long)(SPAWN_TIMEOUT_MAX_MS / 1000));
+    return false;
+}
+
+static bool decode_user(const struct json_value *value, void *ret_member, struct wire_error *error,
+                        const char *path)
+{
+    struct user_name *user = ret_member;
+    int64_t number;
+    if (value->type == JSON_NUMBER && json_get_int64(value, &number) && number >= 0 &&
+        number < UINT32_MAX) {
+        snprintf(user->digits, sizeof(user->digits), "%lld", (long long)number);
+        user->text = user->digits;
+        return true;
+    }
+    if (value->type == JSON_STRING && value->length > 0 && strlen(value->text) == value->length) {
+        user->text = value->text;
+        return true;
+    }
+    if (value->type == JSON_STRING || value->type == JSON_NUMBER)
+        wire_error_set(error, WIRE_GENERIC_ERROR,
+                       "Parameter '%s' expects the name of a user or a uid", path);
+    return false;
+}
+
 static const struct arg_spec text_element = {.name = "", .type = ARG_STRING};
 
 /* What a program is given besides its arguments may be secret. */
@@ -79,6 +124,12 @@ static const struct arg_spec exec_specs[] = {
      .flags = ARG_OPTIONAL | ARG_SECRET},
     {ARG(ARG_CUSTOM, struct exec_args, capture, "capture-output"), .flags = ARG_OPTIONAL,
      .decode = decode_capture, .expected = "GuestExecCaptureOutput"},
+    {ARG(ARG_CUSTOM, struct exec_args, timeout_s, "timeout"), .flags = ARG_OPTIONAL,
+     .decode = decode_timeout, .expected = "integer"},
+    {ARG(ARG_STRING, struct exec_args, directory, "cwd"), .flags = ARG_OPTIONAL},
+    {ARG(ARG_CUSTOM, struct exec_args, user, "user"), .flags = ARG_OPTIONAL, .decode = decode_user,
+     .expected = "string or integer"},
+    {ARG(ARG_BOOL, struct exec_args, stays_open, "stdin-open"), .flags = ARG_OPTIONAL},
     ARG_END,
 };
 
@@ -87,15 +138,23 @@ struct exec_state {
     struct spawn_payload payload;
 };
 
-static enum call_next fail_start(struct call *call, int error, enum broker_stage stage)
+/* "Failed to ... “NAME” (CAUSE)", as GLib has it. */
+static enum call_next fail_named(struct call *call, const char *what, const char *name,
+                                 const char *cause)
 {
-    const char *path = ((const struct exec_args *)call_args(call))->path.data;
-    char system[128];
-    const char *cause = strerror_r(error, system, sizeof(system));
-    size_t length = strlen(path);
+    size_t length = strlen(name);
     size_t shown = length;
     if (length > SHOWN_PATH_BYTES)
-        shown = utf8_valid_prefix(path, SHOWN_PATH_BYTES);
+        shown = utf8_valid_prefix(name, SHOWN_PATH_BYTES);
+    return call_fail(call, "Failed to %s \u201c%.*s%s\u201d (%s)", what, (int)shown, name,
+                     shown < length ? "\u2026" : "", cause);
+}
+
+static enum call_next fail_start(struct call *call, int error, enum broker_stage stage)
+{
+    const struct exec_args *args = call_args(call);
+    char system[128];
+    const char *cause = strerror_r(error, system, sizeof(system));
     switch (stage) {
     case BROKER_STAGE_FORK:
         return call_fail(call, "Failed to fork (%s)", cause);
@@ -105,9 +164,13 @@ static enum call_next fail_start(struct call *call, int error, enum broker_stage
                                    "whether the program was started is not known");
         return call_fail(call, "guest-exec failed: the broker did not take the program (%s)",
                          cause);
+    case BROKER_STAGE_USER:
+        return fail_named(call, "become user", args->user.text,
+                          error == ENOENT ? "there is none of that name or number" : cause);
+    case BROKER_STAGE_DIRECTORY:
+        return fail_named(call, "change to directory", args->directory.data, cause);
     default:
-        return call_fail(call, "Failed to execute child process \u201c%.*s%s\u201d (%s)",
-                         (int)shown, path, shown < length ? "\u2026" : "", cause);
+        return fail_named(call, "execute child process", args->path.data, cause);
     }
 }
 
@@ -128,6 +191,8 @@ static enum call_next exec_run(struct call *call)
 {
     struct exec_args *args = call_args(call);
     size_t input_bytes = 0;
+    if (args->directory.data && args->directory.length == 0)
+        return call_fail(call, "Parameter 'cwd' expects the path of a directory");
     if (args->input_data.data &&
         base64_decode_in_place(args->input_data.data, args->input_data.length, &input_bytes) < 0)
         return call_fail(call, "Base64 data contains invalid characters");
@@ -148,6 +213,10 @@ static enum call_next exec_run(struct call *call)
         .input_bytes = input_bytes,
         .has_input = args->input_data.data != NULL,
         .capture = args->capture,
+        .timeout_ms = (uint64_t)args->timeout_s * 1000,
+        .directory = args->directory.data,
+        .user = args->user.text,
+        .stays_open = args->stays_open,
     };
     state->payload.fd = -1;
     int error = spawn_payload_build(&request, &state->payload);
@@ -201,7 +270,7 @@ static enum call_next exec_finish(struct call *call)
 
 static bool is_small(const struct exec_args *args)
 {
-    size_t length = args->path.length + args->input_data.length;
+    size_t length = args->path.length + args->input_data.length + args->directory.length;
     const struct arg_list *const lists[] = {&args->arguments, &args->environment};
     for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
         const struct arg_text *items = lists[i]->items;
@@ -277,6 +346,8 @@ static enum call_next write_status(struct call *call, const struct exec_job *exe
         json_member_int(reply, "signal", WTERMSIG(exec->wait_status));
     else
         json_member_int(reply, "exitcode", WEXITSTATUS(exec->wait_status));
+    if (exec->has_timed_out)
+        json_member_bool(reply, "timed-out", true);
     if (!write_output(reply, &exec->outputs[0], "out-data", "out-truncated") ||
         !write_output(reply, &exec->outputs[1], "err-data", "err-truncated"))
         return call_fail(call, "Out of memory for the program's output");

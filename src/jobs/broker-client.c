@@ -337,6 +337,13 @@ int broker_client_kill(struct broker_client *client, const void *context)
     return -ESRCH;
 }
 
+int broker_client_input_take(struct broker_client *client, struct exec_job *exec, int memory_fd,
+                             uint64_t length, bool is_last)
+{
+    assert_on_loop();
+    return broker_peer_input_take(exec, memory_fd, length, is_last);
+}
+
 int broker_client_signal(struct broker_client *client, struct exec_job *exec, int number,
                          bool to_group)
 {

@@ -65,6 +65,15 @@ int broker_client_run_take(struct broker_client *client, struct spawn_payload *p
  */
 int broker_client_kill(struct broker_client *client, const void *context) ON_LOOP MUST_CHECK;
 
+/*
+ * Gives a running program more of its standard input, of a memory as broker_memory_seal() leaves it:
+ * its first `length` bytes, or none and -1. After the last one its input ends. The descriptor is
+ * taken. Returns 0; -ESRCH: no broker has it; -EPROTONOSUPPORT: its broker is too old; or -errno.
+ * Whether it takes input, and how much of it, is told by the job.
+ */
+int broker_client_input_take(struct broker_client *client, struct exec_job *job, int memory_fd,
+                             uint64_t length, bool is_last) ON_LOOP MUST_CHECK;
+
 /* Sends a signal to a program, or to its whole process group. Returns 0; -ESRCH; or -errno. */
 int broker_client_signal(struct broker_client *client, struct exec_job *job, int number,
                          bool to_group) ON_LOOP MUST_CHECK;

@@ -43,6 +43,7 @@ static void finish(struct broker_job *job)
 {
     job->state = BROKER_JOB_DONE;
     job->finished_ms = clock_now_ms();
+    broker_input_end(&job->input, job->context->poll_fd);
     for (size_t i = 0; i < BROKER_STREAMS; i++)
         broker_stream_finish(&job->streams[i]);
     raise_notes(job, BROKER_NOTE_EXITED);
@@ -53,6 +54,7 @@ static void fail(struct broker_job *job, int error, enum broker_stage stage)
     job->has_failed = true;
     job->failed_error = error;
     job->failed_stage = stage;
+    job->due_ms = 0;
     close_pipes(job);
     spawn_plan_deinit(&job->plan);
     raise_notes(job, BROKER_NOTE_SPAWN_FAILED);
@@ -81,6 +83,8 @@ static void handle_end(struct broker_job *job)
         return;
     }
     job->ended_ms = clock_now_ms();
+    if (!job->is_unreaped)
+        job->due_ms = 0;
     if (output_is_at_end(job))
         finish(job);
     else
@@ -90,9 +94,12 @@ static void handle_end(struct broker_job *job)
 static void input_is_ready(struct broker_source *source, uint32_t events)
 {
     struct broker_job *job = list_entry(source, struct broker_job, input.source);
-    broker_input_feed(&job->input, job->context->poll_fd);
+    uint64_t taken_bytes = job->input.taken_bytes;
+    broker_input_feed(&job->input, job->context->poll_fd, events);
     if (!broker_input_is_open(&job->input))
         raise_notes(job, BROKER_NOTE_INPUT_DONE);
+    else if (job->input.stays_open && job->input.taken_bytes != taken_bytes)
+        raise_notes(job, BROKER_NOTE_INPUT_TAKEN);
 }
 
 static void become_program(struct broker_job *job)
@@ -135,13 +142,28 @@ static void note_is_ready(struct broker_source *source, uint32_t events)
     read_note(list_entry(source, struct broker_job, note));
 }
 
+/* As waitpid() has it, of a process that is not reaped by this. Returns 0 if it has not ended. */
+static pid_t peek_status(pid_t pid, int *ret_status)
+{
+    siginfo_t info = {.si_pid = 0};
+    if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT | WNOHANG) < 0)
+        return -1;
+    *ret_status = info.si_code == CLD_EXITED
+                      ? W_EXITCODE(info.si_status, 0)
+                      : info.si_status | (info.si_code == CLD_DUMPED ? WCOREFLAG : 0);
+    return info.si_pid;
+}
+
 static void process_has_ended(struct broker_source *source, uint32_t events)
 {
     struct broker_job *job = list_entry(source, struct broker_job, process);
-    pid_t reaped = waitpid(job->pid, &job->wait_status, WNOHANG);
-    if (reaped == 0 || (reaped < 0 && errno == EINTR))
+    bool stays = job->has_timed_out && job->due_ms > 0;
+    pid_t ended = stays ? peek_status(job->pid, &job->wait_status)
+                        : waitpid(job->pid, &job->wait_status, WNOHANG);
+    if (ended == 0 || (ended < 0 && errno == EINTR))
         return;
-    if (reaped < 0)
+    job->is_unreaped = stays && ended > 0;
+    if (ended < 0)
         job->wait_status = W_EXITCODE(255, 0); /* not known; never to be taken for a success */
     broker_source_close(job->context->poll_fd, &job->process);
     /* With the process its end of the note's pipe has closed, so this decides. */
@@ -153,6 +175,9 @@ static void process_has_ended(struct broker_source *source, uint32_t events)
 static void stream_is_ready(struct broker_job *job, size_t index)
 {
     struct broker_stream *stream = &job->streams[index];
+    /* What is written is written by the program: its start is known by now, and told first. */
+    if (job->note.fd >= 0)
+        read_note(job);
     if (broker_stream_drain(stream, job->context->poll_fd, &job->context->budget))
         raise_notes(job, BROKER_NOTE_OUTPUT << index);
     if (!broker_stream_is_at_end(stream))
@@ -198,6 +223,7 @@ static int open_pipes(struct broker_job *job, struct child_ends *ends)
                                        job->plan.input_bytes, &ends->input);
         if (!error)
             job->plan.input_fd = -1;
+        job->input.stays_open = job->plan.stays_open;
     }
     enum broker_capture capture = job->capture;
     if (!error && (capture == BROKER_CAPTURE_STDOUT || capture == BROKER_CAPTURE_SEPARATED ||
@@ -221,8 +247,10 @@ static int fork_child(struct broker_job *job, const struct child_ends *ends,
     struct child_spec spec = {
         .program = job->plan.program,
         .arguments = job->plan.arguments,
-        .environment = job->plan.environment ? job->plan.environment : environ,
+        .environment = job->plan.environment,
         .search_path = job->context->search_path,
+        .directory = job->plan.directory,
+        .user = job->plan.user,
         .fds = {ends->input >= 0 ? ends->input : null_fd, output, error},
         .origin = &job->context->origin,
         .pid_is_taken = job->context->pid_is_taken,
@@ -297,11 +325,12 @@ static struct broker_job *new_job(struct broker_context *context, uint64_t id)
     list_init(&job->noted);
     list_init(&job->lingers);
     list_init(&job->finished);
+    list_init(&job->timed);
     return job;
 }
 
 struct broker_job *broker_job_new_take(struct broker_context *context, uint64_t id,
-                                       struct spawn_plan *plan)
+                                       const struct broker_asker *asker, struct spawn_plan *plan)
 {
     struct broker_job *job = new_job(context, id);
     if (!job) {
@@ -310,6 +339,10 @@ struct broker_job *broker_job_new_take(struct broker_context *context, uint64_t 
     }
     job->plan = *plan;
     job->capture = plan->capture;
+    job->is_own = asker->is_own;
+    job->profile = asker->profile;
+    if (plan->timeout_ms > 0)
+        job->due_ms = job->started_ms + plan->timeout_ms;
     *plan = (struct spawn_plan)SPAWN_PLAN_INIT;
 
     enum broker_stage stage;
@@ -339,6 +372,7 @@ struct broker_job *broker_job_free(struct broker_job *job)
     list_remove(&job->noted);
     list_remove(&job->lingers);
     list_remove(&job->finished);
+    list_remove(&job->timed);
     broker_source_close(job->context->poll_fd, &job->process);
     broker_source_close(job->context->poll_fd, &job->note);
     close_pipes(job);
@@ -350,6 +384,11 @@ struct broker_job *broker_job_free(struct broker_job *job)
 void broker_job_release(struct broker_job *job)
 {
     job->is_released = true;
+    /* Nobody can add to it any more. */
+    if (job->state != BROKER_JOB_STARTING)
+        broker_input_end(&job->input, job->context->poll_fd);
+    else
+        job->input.stays_open = job->plan.stays_open = false;
     for (size_t i = 0; i < BROKER_STREAMS; i++)
         broker_stream_drop(&job->streams[i], &job->context->budget);
 }
@@ -362,6 +401,43 @@ int broker_job_signal(struct broker_job *job, int number, bool to_group)
     if (to_group && job->state != BROKER_JOB_STARTING && kill(-job->pid, number) == 0)
         return 0;
     return syscall(SYS_pidfd_send_signal, job->process.fd, number, NULL, 0) < 0 ? -errno : 0;
+}
+
+int broker_job_add_input(struct broker_job *job, int memory_fd, uint64_t length, bool is_last)
+{
+    struct broker_context *context = job->context;
+    if (job->state != BROKER_JOB_RUNNING)
+        return -EPIPE;
+    int error = broker_input_add(&job->input, context->poll_fd, memory_fd, length,
+                                 context->input_bytes_max);
+    if (error || !is_last)
+        return error;
+    broker_input_end(&job->input, context->poll_fd);
+    if (!broker_input_is_open(&job->input))
+        raise_notes(job, BROKER_NOTE_INPUT_DONE);
+    return 0;
+}
+
+void broker_job_check_due(struct broker_job *job, uint64_t now_ms)
+{
+    if (job->due_ms == 0 || now_ms < job->due_ms)
+        return;
+    if (!job->has_timed_out) {
+        job->has_timed_out = true;
+        job->due_ms = now_ms + BROKER_GRACE_MS;
+        (void)broker_job_signal(job, SIGTERM, true);
+        (void)broker_job_signal(job, SIGCONT, true); /* one that is stopped would not notice */
+        return;
+    }
+    job->due_ms = 0;
+    if (!job->is_unreaped) {
+        (void)broker_job_signal(job, SIGKILL, true);
+    } else {
+        kill(-job->pid, SIGKILL);
+        job->is_unreaped = false;
+        (void)!waitpid(job->pid, NULL, WNOHANG);
+    }
+    job->context->changed(job);
 }
 
 uint64_t broker_job_linger_until(const struct broker_job *job)
@@ -389,7 +465,7 @@ void broker_job_check(struct broker_job *job, uint64_t now_ms)
 
 bool broker_job_is_idle(const struct broker_job *job)
 {
-    if (job->notes || !job->has_ended)
+    if (job->notes || !job->has_ended || job->is_unreaped)
         return false;
     if (job->has_failed)
         return true;
@@ -407,7 +483,12 @@ void broker_job_facts(const struct broker_job *job, struct broker_facts *ret_fac
         .started_ms = job->started_ms,
         .finished_ms = job->finished_ms,
         .started_unix_ms = job->started_unix_ms,
-        .input_left_bytes = job->input.left_bytes,
+        .input_left_bytes = broker_input_left_bytes(&job->input),
+        .profile = job->profile,
+        .input_taken_bytes = job->input.taken_bytes,
+        .flags =
+            (job->is_own ? BROKER_IS_OWN : 0u) | (job->has_timed_out ? BROKER_HAS_TIMED_OUT : 0u) |
+            (broker_input_is_open(&job->input) && job->input.stays_open ? BROKER_TAKES_INPUT : 0u),
     };
     for (size_t i = 0; i < BROKER_STREAMS; i++) {
         ret_facts->streams[i].size_bytes = job->streams[i].size_bytes;

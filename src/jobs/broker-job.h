@@ -9,6 +9,11 @@
  * It is done, and told to be, when it has ended and its output is at its end. Where a background
  * child keeps the pipe open, it is done when its end and the last byte are both 1 s ago, and at the
  * latest 5 s after its end.
+ *
+ * One that has a time limit is ended by the broker when that has passed: SIGTERM to its process
+ * group, and BROKER_GRACE_MS later SIGKILL to what is left of the group. A program that ends in
+ * between is done, but its process stays unreaped until the group was killed: so its number cannot
+ * have become somebody else's.
  */
 
 #include <stdbool.h>
@@ -25,6 +30,7 @@
 
 #define BROKER_LINGER_QUIET_MS 1000
 #define BROKER_LINGER_MAX_MS   5000
+#define BROKER_GRACE_MS        5000
 
 /* What the agent has still to be told of a job, in the order in which it is told. */
 enum broker_note {
@@ -33,8 +39,9 @@ enum broker_note {
     BROKER_NOTE_SPAWN_FAILED = 1 << 2,
     BROKER_NOTE_OUTPUT = 1 << 3, /* and the next bit: of the second stream */
     BROKER_NOTE_OUTPUT_SECOND = 1 << 4,
-    BROKER_NOTE_INPUT_DONE = 1 << 5,
-    BROKER_NOTE_EXITED = 1 << 6,
+    BROKER_NOTE_INPUT_TAKEN = 1 << 5,
+    BROKER_NOTE_INPUT_DONE = 1 << 6,
+    BROKER_NOTE_EXITED = 1 << 7,
 };
 
 struct broker_job;
@@ -44,6 +51,7 @@ struct broker_context {
     int poll_fd;
     struct broker_budget budget;
     uint64_t stream_bytes_max;
+    uint64_t input_bytes_max; /* of input that was added and not taken yet, of one program */
     struct child_origin origin;
     const char *search_path; /* the agent's PATH, or NULL */
 
@@ -59,20 +67,26 @@ struct broker_job {
     struct list noted;    /* has notes */
     struct list lingers;  /* has ended, its pipes have not */
     struct list finished; /* is done and its result kept; in that order */
+    struct list timed;    /* has a time at which something is due */
     unsigned notes;       /* enum broker_note */
 
     /* the job's own; others only look */
     struct broker_context *context;
     uint64_t id;
+    bool is_own; /* the agent's, which no client may ask for */
+    uint32_t profile;
     enum broker_job_state state;
     bool has_failed;  /* it never ran: `failed_error`, `failed_stage` */
     bool is_released; /* nobody will ask for its result */
-    bool has_ended;   /* its process was reaped */
+    bool has_ended;   /* its process has */
+    bool is_unreaped; /* it has ended and is kept until its group was killed */
+    bool has_timed_out;
     bool retries;     /* its process had a pid that is taken; another will be forked */
     unsigned attempts;
     int failed_error;
     enum broker_stage failed_stage;
     int wait_status;
+    uint64_t due_ms; /* when its time is up, or its grace; 0: it has all the time */
     uint64_t started_ms;
     uint64_t ended_ms;
     uint64_t finished_ms;
@@ -87,12 +101,18 @@ struct broker_job {
     struct broker_stream streams[BROKER_STREAMS];
 };
 
+/* Who has a program started. */
+struct broker_asker {
+    uint32_t profile;
+    bool is_own;
+};
+
 /*
  * Forks for the plan, which it takes. What becomes of it is told by notes, also if it fails at
  * once. Returns NULL if there is no memory; the plan is then released.
  */
 struct broker_job *broker_job_new_take(struct broker_context *context, uint64_t id,
-                                       struct spawn_plan *plan);
+                                       const struct broker_asker *asker, struct spawn_plan *plan);
 
 /* One that is not even tried, for a reason (a positive errno) that its note tells. NULL: no memory. */
 struct broker_job *broker_job_new_refused(struct broker_context *context, uint64_t id, int error);
@@ -105,6 +125,16 @@ void broker_job_release(struct broker_job *job);
 
 /* Returns 0, or -ESRCH once it has ended. */
 int broker_job_signal(struct broker_job *job, int number, bool to_group);
+
+/*
+ * Adds input to a program that runs; none if `length` is 0. After the last one its input ends.
+ * Returns as broker_input_add(), also -EPIPE for a program that is not there to read.
+ */
+int broker_job_add_input(struct broker_job *job, int memory_fd, uint64_t length,
+                         bool is_last) MUST_CHECK;
+
+/* Does what is due at that time, for a job whose `due_ms` has come. */
+void broker_job_check_due(struct broker_job *job, uint64_t now_ms);
 
 /* When to call broker_job_check() next, for one that lingers. CLOCK_MONOTONIC, ms. */
 uint64_t broker_job_linger_until(const struct broker_job *job);

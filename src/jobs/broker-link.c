@@ -23,7 +23,8 @@ struct broker_link {
     struct event *readable;
     struct event *writable;
     bool is_met;
-    bool is_odd; /* it was said that it is, and so on */
+    uint32_t version; /* once it is met */
+    bool is_odd;      /* it was said that it is, and so on */
     bool has_lacked_descriptors;
     struct list queue;
     size_t queue_length;
@@ -66,7 +67,7 @@ static bool send_hello(struct broker_link *link)
 {
     struct broker_hello hello = {
         .magic = BROKER_HELLO_MAGIC,
-        .version_min = BROKER_PROTOCOL_VERSION,
+        .version_min = BROKER_PROTOCOL_VERSION_MIN,
         .version_max = BROKER_PROTOCOL_VERSION,
         .pid = getpid(),
     };
@@ -149,6 +150,12 @@ int broker_link_send_take(struct broker_link *link, const struct broker_message 
     return error;
 }
 
+uint32_t broker_link_version(const struct broker_link *link)
+{
+    assert_on_loop();
+    return link->version;
+}
+
 int broker_link_fd(const struct broker_link *link)
 {
     assert_on_loop();
@@ -160,8 +167,10 @@ static int handle_hello(struct broker_link *link, const struct broker_hello *hel
 {
     if (!broker_hello_is_valid(hello, length, fd_count))
         return -EBADMSG;
-    if (hello->version_min != BROKER_PROTOCOL_VERSION)
+    if (hello->version_min < BROKER_PROTOCOL_VERSION_MIN ||
+        hello->version_min > BROKER_PROTOCOL_VERSION)
         return -EPROTONOSUPPORT;
+    link->version = hello->version_min;
     link->is_met = true;
     link->events->met(link->owner, hello);
     return 0;
@@ -196,6 +205,8 @@ static int read_one(struct broker_link *link)
         return length;
 
     int result = 1;
+    if (link->is_met && length > 0)
+        broker_message_upgrade(&packet.message, (size_t)length, link->version);
     if (!link->is_met) {
         int error =
             length < 0 ? length : handle_hello(link, &packet.hello, (size_t)length, fd_count);

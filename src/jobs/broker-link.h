@@ -43,6 +43,9 @@ struct broker_link *broker_link_free(struct broker_link *link) ON_LOOP;
 int broker_link_send_take(struct broker_link *link, const struct broker_message *message,
                           int fd) ON_LOOP MUST_CHECK;
 
+/* What the broker speaks, once it was met. */
+uint32_t broker_link_version(const struct broker_link *link) ON_LOOP;
+
 /* The descriptor, to wait for it without the loop (at the agent's start); -1 once it is lost. */
 int broker_link_fd(const struct broker_link *link) ON_LOOP;
 

@@ -21,7 +21,8 @@
 enum payload_flags {
     PAYLOAD_HAS_ENVIRONMENT = 1 << 0,
     PAYLOAD_HAS_INPUT = 1 << 1,
-    PAYLOAD_FLAGS_ALL = (1 << 2) - 1,
+    PAYLOAD_STAYS_OPEN = 1 << 2,
+    PAYLOAD_FLAGS_ALL = (1 << 3) - 1,
 };
 
 struct header {
@@ -34,6 +35,7 @@ struct header {
     uint64_t text_bytes;
     uint64_t input_bytes;
     uint64_t stream_bytes_max;
+    uint64_t timeout_ms;
 };
 
 /* Appends the strings, each with its NUL; false when they are more than any execve takes. */
@@ -53,13 +55,15 @@ static int write_payload(int fd, const struct spawn_request *request, const stru
         .magic = PAYLOAD_MAGIC,
         .version = BROKER_PROTOCOL_VERSION,
         .flags = (request->has_environment ? PAYLOAD_HAS_ENVIRONMENT : 0u) |
-                 (request->has_input ? PAYLOAD_HAS_INPUT : 0u),
+                 (request->has_input ? PAYLOAD_HAS_INPUT : 0u) |
+                 (request->stays_open ? PAYLOAD_STAYS_OPEN : 0u),
         .capture = request->capture,
         .argument_count = (uint32_t)request->argument_count,
         .environment_count = (uint32_t)request->environment_count,
         .text_bytes = text->length,
         .input_bytes = request->input_bytes,
         .stream_bytes_max = request->stream_bytes_max,
+        .timeout_ms = request->timeout_ms,
     };
     int error = broker_memory_write(fd, &header, sizeof(header), 0);
     if (!error)
@@ -77,7 +81,9 @@ int spawn_payload_build(const struct spawn_request *request, struct spawn_payloa
         return -E2BIG;
     if (!append_strings(&text, &request->program, 1) ||
         !append_strings(&text, request->arguments, request->argument_count) ||
-        !append_strings(&text, request->environment, request->environment_count))
+        !append_strings(&text, request->environment, request->environment_count) ||
+        !append_strings(&text, (const char *[]){request->directory ? request->directory : ""}, 1) ||
+        !append_strings(&text, (const char *[]){request->user ? request->user : ""}, 1))
         return -E2BIG;
     if (text.failed)
         return -ENOMEM;
@@ -92,6 +98,7 @@ int spawn_payload_build(const struct spawn_request *request, struct spawn_payloa
         .fd = take_fd(&fd),
         .capture = request->capture,
         .input_bytes = request->input_bytes,
+        .stays_open = request->stays_open,
     };
     return 0;
 }
@@ -105,7 +112,8 @@ static bool header_is_valid(const struct header *header, uint64_t size_bytes)
 {
     if (header->magic != PAYLOAD_MAGIC || header->version != BROKER_PROTOCOL_VERSION ||
         (header->flags & ~(uint32_t)PAYLOAD_FLAGS_ALL) != 0 ||
-        header->capture >= BROKER_CAPTURE_COUNT || header->argument_count < 1)
+        header->capture >= BROKER_CAPTURE_COUNT || header->argument_count < 1 ||
+        header->timeout_ms > SPAWN_TIMEOUT_MAX_MS)
         return false;
     if (!(header->flags & PAYLOAD_HAS_ENVIRONMENT) && header->environment_count > 0)
         return false;
@@ -137,6 +145,17 @@ static char **cut_strings(char **at, const char *end, size_t count)
     return strings;
 }
 
+/* One string; NULL when it is empty. */
+static int cut_optional(char **at, const char *end, char **ret_string)
+{
+    char *nul = memchr(*at, '\0', (size_t)(end - *at));
+    if (!nul)
+        return -EBADMSG;
+    *ret_string = **at ? *at : NULL;
+    *at = nul + 1;
+    return 0;
+}
+
 static int cut_text(struct spawn_plan *plan, const struct header *header)
 {
     char *at = plan->text;
@@ -155,7 +174,10 @@ static int cut_text(struct spawn_plan *plan, const struct header *header)
         if (!plan->environment)
             return -errno;
     }
-    return at == end ? 0 : -EBADMSG;
+    int error = cut_optional(&at, end, &plan->directory);
+    if (!error)
+        error = cut_optional(&at, end, &plan->user);
+    return error ? error : at == end ? 0 : -EBADMSG;
 }
 
 static int read_plan(int fd, struct spawn_plan *plan)
@@ -179,7 +201,9 @@ static int read_plan(int fd, struct spawn_plan *plan)
     error = cut_text(plan, &header);
     if (error)
         return error;
-    plan->has_input = header.flags & PAYLOAD_HAS_INPUT;
+    plan->stays_open = header.flags & PAYLOAD_STAYS_OPEN;
+    plan->has_input = plan->stays_open || (header.flags & PAYLOAD_HAS_INPUT);
+    plan->timeout_ms = header.timeout_ms;
     plan->input_offset = sizeof(header) + header.text_bytes;
     plan->input_bytes = header.input_bytes;
     plan->capture = header.capture;

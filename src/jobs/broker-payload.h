@@ -6,7 +6,8 @@
  * What goes with a SPAWN: a sealed memfd that says which program is to run and how. The agent
  * writes it on a worker (it may hold 48 MiB of input), the broker checks it and reads from it.
  *
- *     struct header │ program, arguments…, environment…, each with its NUL │ input
+ *     struct header │ program, arguments…, environment…, working directory, user, each with its
+ *     NUL │ input
  *
  * An agent spawns only through the broker that it started itself, so both are of one version.
  * Any thread.
@@ -29,16 +30,24 @@ struct spawn_request {
     bool has_environment; /* false: the program gets the agent's own */
     const void *input;
     size_t input_bytes;
-    bool has_input; /* false: the program reads from /dev/null */
+    bool has_input;   /* false: the program reads from /dev/null, unless: */
+    bool stays_open;  /* more input will come, until it is said to be the last */
     enum broker_capture capture;
     uint64_t stream_bytes_max; /* lowers the broker's own limit for a stream; 0 does not */
+    uint64_t timeout_ms;       /* after which the broker ends it; 0: never */
+    const char *directory;     /* to work in; NULL or "": the agent's */
+    const char *user;          /* to run as, a name or a uid; NULL or "": the agent's */
 };
+
+/* The longest time limit, in milliseconds: one year. */
+#define SPAWN_TIMEOUT_MAX_MS (UINT64_C(365) * 24 * 3600 * 1000)
 
 /* A payload that is ready to be sent. */
 struct spawn_payload {
     int fd;
     enum broker_capture capture;
     uint64_t input_bytes;
+    bool stays_open;
 };
 
 #define SPAWN_PAYLOAD_INIT \
@@ -60,7 +69,11 @@ struct spawn_plan {
     char *program;
     char **arguments;   /* NULL-terminated */
     char **environment; /* NULL-terminated; NULL: the agent's own */
+    char *directory;    /* NULL: the agent's */
+    char *user;         /* NULL: the agent's */
+    uint64_t timeout_ms;
     bool has_input;
+    bool stays_open;
     int input_fd; /* the payload itself, -1 without input */
     uint64_t input_offset;
     uint64_t input_bytes;

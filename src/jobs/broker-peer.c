@@ -133,12 +133,28 @@ static void handle_output(struct exec_job *exec, uint32_t index, int fds[BROKER_
         exec->outputs[index].fd = take_fd(&fds[0]);
 }
 
+/* A helper or a hook that outlives the agent that waited for it: nobody asks for its result. */
+static void release_own(struct broker_peer *peer, uint64_t broker_id,
+                        const struct broker_facts *facts)
+{
+    if (facts->state != BROKER_JOB_DONE)
+        log_warning("a program of an earlier agent's own (pid %ld) is still running",
+                    (long)facts->pid);
+    struct broker_message release = {.type = BROKER_RELEASE, .job = broker_id};
+    if (broker_link_send_take(peer->link, &release, -1) < 0)
+        log_debug("broker (pid %ld): could not be told of a release", (long)peer->pid);
+}
+
 /* A job of an earlier agent. */
 static void handle_listed(struct broker_peer *peer, uint64_t broker_id,
                           const struct broker_facts *facts, int fds[BROKER_FDS_MAX])
 {
     if (peer->state != BROKER_PEER_LISTING || find_job(peer, broker_id))
         return;
+    if (facts->flags & BROKER_IS_OWN) {
+        release_own(peer, broker_id, facts);
+        return;
+    }
     struct exec_job *exec = exec_job_new(facts->capture);
     if (!exec || job_table_add_take(peer->owner->jobs, &exec->job, broker_id) < 0) {
         log_error("no memory: a job of an earlier agent (pid %ld) is not known", (long)facts->pid);
@@ -150,6 +166,10 @@ static void handle_listed(struct broker_peer *peer, uint64_t broker_id,
     peer->listed++;
     set_start(exec, facts);
     exec->job.waiting_bytes = facts->input_left_bytes;
+    exec->input_taken_bytes = facts->input_taken_bytes;
+    exec->input_sent_bytes = facts->input_taken_bytes + facts->input_left_bytes;
+    exec->takes_input = facts->flags & BROKER_TAKES_INPUT;
+    exec->profile = facts->profile;
     size_t next_fd = 0;
     for (size_t i = 0; i < BROKER_STREAMS; i++) {
         if (facts->streams[i].is_present)
@@ -168,6 +188,14 @@ static void handle_list_end(struct broker_peer *peer)
     peer->state = BROKER_PEER_READY;
     log_info("took over %zu programs of an earlier agent from its broker (pid %ld)", peer->listed,
              (long)peer->pid);
+}
+
+static void handle_input_taken(struct exec_job *exec, uint64_t total_bytes)
+{
+    if (total_bytes <= exec->input_taken_bytes || total_bytes > exec->input_sent_bytes)
+        return;
+    exec->input_taken_bytes = total_bytes;
+    exec->job.waiting_bytes = exec->input_sent_bytes - total_bytes;
 }
 
 static void on_message(void *context, const struct broker_message *message, int fds[BROKER_FDS_MAX])
@@ -200,8 +228,12 @@ static void on_message(void *context, const struct broker_message *message, int 
     case BROKER_OUTPUT:
         handle_output(exec, message->output.index, fds);
         break;
+    case BROKER_INPUT_TAKEN:
+        handle_input_taken(exec, message->input_taken.total_bytes);
+        break;
     case BROKER_INPUT_DONE:
         exec->job.waiting_bytes = 0;
+        exec->takes_input = false;
         break;
     case BROKER_EXITED:
         handle_exited(exec, &message->facts);
@@ -299,8 +331,14 @@ int broker_peer_spawn_take(struct broker_peer *peer, struct exec_job *exec,
                            struct spawn_payload *payload)
 {
     assert_on_loop();
-    struct broker_message message = {.type = BROKER_SPAWN, .job = exec->job.id};
+    struct broker_message message = {
+        .type = BROKER_SPAWN,
+        .job = exec->job.id,
+        .spawn = {.flags = exec->is_own ? BROKER_IS_OWN : 0, .profile = exec->profile},
+    };
     exec->job.waiting_bytes = payload->input_bytes;
+    exec->input_sent_bytes = payload->input_bytes;
+    exec->takes_input = payload->stays_open;
     int error = broker_link_send_take(peer->link, &message, take_fd(&payload->fd));
     if (!error)
         attach(peer, exec, exec->job.id);
@@ -331,6 +369,31 @@ int broker_peer_signal(struct exec_job *exec, int number, bool to_group)
         .signal = {.number = number, .to_group = to_group},
     };
     return broker_link_send_take(exec->peer->link, &message, -1);
+}
+
+int broker_peer_input_take(struct exec_job *exec, int memory_fd, uint64_t length, bool is_last)
+{
+    assert_on_loop();
+    int error = !exec->peer                                 ? -ESRCH
+                : broker_link_version(exec->peer->link) < 2 ? -EPROTONOSUPPORT
+                                                            : 0;
+    if (error) {
+        close_fd(memory_fd);
+        return error;
+    }
+    struct broker_message message = {
+        .type = BROKER_INPUT,
+        .job = exec->broker_id,
+        .input = {.length = length, .is_last = is_last},
+    };
+    error = broker_link_send_take(exec->peer->link, &message, memory_fd);
+    if (error)
+        return error;
+    exec->input_sent_bytes += length;
+    exec->job.waiting_bytes += length;
+    if (is_last)
+        exec->takes_input = false;
+    return 0;
 }
 
 void broker_peer_reserve_pid(struct broker_peer *peer, pid_t pid, bool is_reserved)

@@ -68,6 +68,14 @@ void broker_peer_release(struct exec_job *exec) ON_LOOP;
 /* Returns 0; -ESRCH: no broker has it; or -errno. That it has ended meanwhile is no error. */
 int broker_peer_signal(struct exec_job *exec, int number, bool to_group) ON_LOOP MUST_CHECK;
 
+/*
+ * Sends the first `length` bytes of the sealed memory (-1 if `length` is 0) to the program's
+ * standard input, which ends after that if it is the last. The descriptor is taken. Returns 0;
+ * -ESRCH: no broker has it; -EPROTONOSUPPORT: its broker is too old for it; or -errno.
+ */
+int broker_peer_input_take(struct exec_job *exec, int memory_fd, uint64_t length,
+                           bool is_last) ON_LOOP MUST_CHECK;
+
 /* Keeps a pid from being the name of a new job, or not any more. */
 void broker_peer_reserve_pid(struct broker_peer *peer, pid_t pid, bool is_reserved) ON_LOOP;
 

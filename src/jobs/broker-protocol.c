@@ -8,9 +8,14 @@
 
 #include "base/log.h"
 
+_Static_assert(sizeof(struct broker_message) == 280, "the size in every version so far");
+_Static_assert(offsetof(struct broker_facts, input_taken_bytes) == 80, "as version 1 has it");
+
 static bool facts_are_valid(const struct broker_facts *facts)
 {
     if (facts->state >= BROKER_JOB_STATE_COUNT || facts->capture >= BROKER_CAPTURE_COUNT)
+        return false;
+    if (facts->flags & ~(uint32_t)BROKER_JOB_FLAGS_ALL)
         return false;
     /* A job that has no pid yet is starting, and only that. */
     if (facts->pid < 0 || (facts->pid == 0) != (facts->state == BROKER_JOB_STARTING))
@@ -38,7 +43,11 @@ static bool message_for_broker_is_valid(const struct broker_message *message, si
 {
     switch (message->type) {
     case BROKER_SPAWN:
-        return message->job != 0 && fd_count == 1;
+        return message->job != 0 && fd_count == 1 && message->spawn.flags <= BROKER_IS_OWN;
+    case BROKER_INPUT:
+        return message->job != 0 && message->input.is_last <= 1 &&
+               fd_count == (message->input.length > 0 ? 1 : 0) &&
+               (message->input.length > 0 || message->input.is_last);
     case BROKER_RELEASE:
         return message->job != 0 && fd_count == 0;
     case BROKER_SIGNAL:
@@ -65,6 +74,7 @@ static bool message_for_agent_is_valid(const struct broker_message *message, siz
                message->failed.error < 4096 && message->failed.stage < BROKER_STAGE_COUNT;
     case BROKER_OUTPUT:
         return message->job != 0 && fd_count == 1 && message->output.index < BROKER_STREAMS;
+    case BROKER_INPUT_TAKEN:
     case BROKER_INPUT_DONE:
         return message->job != 0 && fd_count == 0;
     case BROKER_EXITED:
@@ -81,6 +91,19 @@ static bool message_for_agent_is_valid(const struct broker_message *message, siz
     default:
         return false;
     }
+}
+
+void broker_message_upgrade(struct broker_message *message, size_t length, uint32_t version)
+{
+    if (version >= 2 || length != sizeof(*message))
+        return;
+    bool has_facts = message->type == BROKER_SPAWNED || message->type == BROKER_EXITED ||
+                     message->type == BROKER_JOB;
+    if (has_facts)
+        memset(&message->facts.input_taken_bytes, 0,
+               sizeof(message->facts) - offsetof(struct broker_facts, input_taken_bytes));
+    else if (message->type == BROKER_INPUT_TAKEN)
+        message->type = 0; /* it has no such message */
 }
 
 bool broker_message_is_valid(const struct broker_message *message, size_t length, size_t fd_count,

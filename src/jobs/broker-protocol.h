@@ -9,7 +9,11 @@
  * Both sides begin with a hello, whose layout never changes: an agent may meet a broker that an
  * older bellhop left behind. The agent's hello names the versions that it speaks, the broker's the
  * one version that it speaks; who cannot go on with that closes the connection. After the hellos
- * every packet is a struct broker_message of that version, of exactly its size.
+ * every packet is a struct broker_message of that version, of exactly its size, which is the same in
+ * all versions so far.
+ *
+ *     version 1    no flags, no profile, no input_taken_bytes; no INPUT, no INPUT_TAKEN
+ *     version 2    this one
  *
  *     agent                                broker
  *     HELLO                       ──▶
@@ -17,6 +21,8 @@
  *     SPAWN job (+ payload)       ──▶
  *                                 ◀──      SPAWNED job    or    SPAWN_FAILED job
  *                                 ◀──      OUTPUT job, stream (+ its memory), at its first byte
+ *     INPUT job (+ its memory)    ──▶      (of a program whose input stays open)
+ *                                 ◀──      INPUT_TAKEN job
  *                                 ◀──      INPUT_DONE job
  *                                 ◀──      EXITED job
  *     RELEASE job                 ──▶      (at any time after SPAWN; forgets it once it has ended)
@@ -37,12 +43,13 @@
 
 #include "base/cleanup.h"
 
-#define BROKER_PROTOCOL_VERSION 1
-#define BROKER_HELLO_MAGIC      0x62686c6fu
-#define BROKER_FDS_MAX          2        /* descriptors that go with one packet */
-#define BROKER_FDS_LOST         SIZE_MAX /* in place of their count: the receiver could not hold them */
-#define BROKER_STREAMS          2 /* what is read from a program: standard output, standard error */
-#define BROKER_LOG_TEXT         256
+#define BROKER_PROTOCOL_VERSION     2
+#define BROKER_PROTOCOL_VERSION_MIN 1 /* of a broker that an agent can still take over */
+#define BROKER_HELLO_MAGIC          0x62686c6fu
+#define BROKER_FDS_MAX              2 /* descriptors that go with one packet */
+#define BROKER_FDS_LOST             SIZE_MAX /* in place of their count: no room for them */
+#define BROKER_STREAMS              2 /* read from a program: standard output, standard error */
+#define BROKER_LOG_TEXT             256
 
 enum broker_hello_flags {
     BROKER_IS_RETIRED = 1 << 0, /* its first agent is gone: it accepts no spawn any more */
@@ -65,6 +72,7 @@ enum broker_type {
     BROKER_RESERVE_PID,
     BROKER_UNRESERVE_PID,
     BROKER_LIST,
+    BROKER_INPUT,
 
     BROKER_SPAWNED = 64,
     BROKER_SPAWN_FAILED,
@@ -74,6 +82,7 @@ enum broker_type {
     BROKER_JOB,
     BROKER_LIST_END,
     BROKER_LOG,
+    BROKER_INPUT_TAKEN,
 };
 
 /* What is kept of a program's output. */
@@ -99,6 +108,8 @@ enum broker_stage {
     BROKER_STAGE_FORK,
     BROKER_STAGE_SETUP, /* in the child, before the exec */
     BROKER_STAGE_EXEC,
+    BROKER_STAGE_USER,      /* its user: ENOENT: there is none of that name */
+    BROKER_STAGE_DIRECTORY, /* its working directory */
     BROKER_STAGE_COUNT,
 };
 
@@ -107,6 +118,13 @@ struct broker_stream_facts {
     uint8_t is_present;  /* it has had at least one byte that was kept: there is memory for it */
     uint8_t is_truncated;
     uint8_t reserved[6];
+};
+
+enum broker_job_flags {
+    BROKER_IS_OWN = 1 << 0,        /* run for the agent itself: no client may ever ask for it */
+    BROKER_HAS_TIMED_OUT = 1 << 1, /* the broker had to end it */
+    BROKER_TAKES_INPUT = 1 << 2,   /* its input is open, and more may be written to it */
+    BROKER_JOB_FLAGS_ALL = (1 << 3) - 1,
 };
 
 /* All there is to know of a job: SPAWNED, EXITED, JOB. */
@@ -120,6 +138,10 @@ struct broker_facts {
     int64_t started_unix_ms;
     uint64_t input_left_bytes; /* not yet taken by the program */
     struct broker_stream_facts streams[BROKER_STREAMS];
+    /* from version 2 on */
+    uint64_t input_taken_bytes; /* taken by the program so far */
+    uint32_t flags;             /* enum broker_job_flags */
+    uint32_t profile;           /* that it was started under */
 };
 
 struct broker_message {
@@ -128,6 +150,18 @@ struct broker_message {
     uint64_t job; /* the number that the agent gave it; 0 where no job is meant */
     union {
         struct broker_facts facts; /* SPAWNED, EXITED, JOB */
+        struct {
+            uint32_t flags;   /* BROKER_IS_OWN or 0 */
+            uint32_t profile; /* of the channel that asks for it */
+        } spawn;              /* SPAWN */
+        struct {
+            uint64_t length;  /* of the memory that comes along; 0: none does */
+            uint32_t is_last; /* 1: its input ends after this */
+            uint32_t reserved;
+        } input; /* INPUT */
+        struct {
+            uint64_t total_bytes; /* since its start */
+        } input_taken;            /* INPUT_TAKEN */
         struct {
             int32_t error;  /* a positive errno */
             uint32_t stage; /* enum broker_stage */
@@ -156,6 +190,11 @@ struct broker_message {
  */
 bool broker_message_is_valid(const struct broker_message *message, size_t length, size_t fd_count,
                              bool for_agent) MUST_CHECK;
+
+/* Makes a message of an older version, just received, one of this version: fills in what that one
+ * does not have. To be called before it is looked at in any way. */
+void broker_message_upgrade(struct broker_message *message, size_t length, uint32_t version);
+
 bool broker_hello_is_valid(const struct broker_hello *hello, size_t length,
                            size_t fd_count) MUST_CHECK;
 

@@ -11,6 +11,8 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "jobs/broker-job.h"
+#include "jobs/broker-memory.h"
+#include "jobs/broker-pids.h"
 #include "jobs/broker-poll.h"
 #include "jobs/broker-protocol.h"
 #include "jobs/broker-socket.h"
@@ -33,10 +35,9 @@ struct broker_server {
     struct list noted;
     struct list lingering;
     struct list finished; /* results that are kept, oldest first */
+    struct list timed;    /* have a time limit */
 
-    int32_t *reserved_pids; /* of results that the agent has from other brokers */
-    size_t reserved_count;
-    size_t reserved_capacity;
+    struct broker_pids reserved; /* of results that the agent has from other brokers */
 };
 
 static struct broker_server *server_of(struct broker_context *context)
@@ -52,7 +53,7 @@ static void lose_agent(struct broker_server *server)
     server->is_retired = true;
     server->agent_is_met = server->agent_is_told = server->agent_is_full = false;
     server->list_is_due = false;
-    server->reserved_count = 0;
+    broker_pids_clear(&server->reserved);
 
     /* Whoever comes next asks for the list, and notes that are dropped make failed jobs idle. */
     struct broker_job *job;
@@ -142,6 +143,10 @@ static int send_note(struct broker_server *server, const struct broker_job *job,
         message.failed.error = job->failed_error;
         message.failed.stage = job->failed_stage;
         break;
+    case BROKER_NOTE_INPUT_TAKEN:
+        message.type = BROKER_INPUT_TAKEN;
+        message.input_taken.total_bytes = job->input.taken_bytes;
+        break;
     case BROKER_NOTE_INPUT_DONE:
         message.type = BROKER_INPUT_DONE;
         break;
@@ -195,6 +200,9 @@ static void job_has_changed(struct broker_job *job)
     list_remove(&job->lingers);
     if (broker_job_lingers(job))
         list_append(&server->lingering, &job->lingers);
+    list_remove(&job->timed);
+    if (job->due_ms > 0)
+        list_append(&server->timed, &job->timed);
     if (job->state == BROKER_JOB_DONE && !job->is_released && list_is_empty(&job->finished))
         list_append(&server->finished, &job->finished);
 }
@@ -220,8 +228,14 @@ static void refuse_spawn(struct broker_server *server, uint64_t id, int error)
         (void)shutdown(server->agent.fd, SHUT_RDWR);
 }
 
-static void handle_spawn(struct broker_server *server, uint64_t id, int payload_fd)
+static void handle_spawn(struct broker_server *server, const struct broker_message *message,
+                         int payload_fd)
 {
+    uint64_t id = message->job;
+    const struct broker_asker asker = {
+        .profile = message->spawn.profile,
+        .is_own = message->spawn.flags & BROKER_IS_OWN,
+    };
     struct spawn_plan plan = SPAWN_PLAN_INIT;
     int error = spawn_plan_open_take(payload_fd, &plan);
     if (!error && server->is_retired)
@@ -233,11 +247,30 @@ static void handle_spawn(struct broker_server *server, uint64_t id, int payload_
         refuse_spawn(server, id, -error);
         return;
     }
-    struct broker_job *job = broker_job_new_take(&server->context, id, &plan);
-    if (job)
-        list_append(&server->jobs, &job->all);
-    else
+    struct broker_job *job = broker_job_new_take(&server->context, id, &asker, &plan);
+    if (!job) {
         refuse_spawn(server, id, ENOMEM);
+        return;
+    }
+    list_append(&server->jobs, &job->all);
+    if (job->due_ms > 0)
+        list_append(&server->timed, &job->timed);
+}
+
+static void add_input(struct broker_server *server, struct broker_job *job,
+                      const struct broker_message *message, int memory_fd)
+{
+    uint64_t size_bytes = 0;
+    uint64_t length = message->input.length;
+    int error = 0;
+    if (length > 0 && (!broker_memory_is_sealed(memory_fd, &size_bytes) || size_bytes < length))
+        error = -EBADMSG;
+    if (!error)
+        error = broker_job_add_input(job, memory_fd, length, message->input.is_last);
+    /* It takes no more just now; the agent is told that anyway. */
+    if (error && error != -EPIPE)
+        tell(server, LOG_ERROR, "%llu bytes of input for pid %ld are lost: %s",
+             (unsigned long long)length, (long)job->pid, strerror(-error));
 }
 
 static void release_job(struct broker_server *server, struct broker_job *job)
@@ -246,31 +279,6 @@ static void release_job(struct broker_server *server, struct broker_job *job)
     list_remove(&job->finished);
     job->notes = 0;
     job_has_changed(job);
-}
-
-static void reserve_pid(struct broker_server *server, int32_t pid)
-{
-    if (server->reserved_count == server->reserved_capacity) {
-        size_t capacity = server->reserved_capacity ? server->reserved_capacity * 2 : 64;
-        int32_t *pids = realloc(server->reserved_pids, capacity * sizeof(*pids));
-        if (!pids) {
-            tell(server, LOG_WARNING, "no memory to reserve pid %ld", (long)pid);
-            return;
-        }
-        server->reserved_pids = pids;
-        server->reserved_capacity = capacity;
-    }
-    server->reserved_pids[server->reserved_count++] = pid;
-}
-
-static void unreserve_pid(struct broker_server *server, int32_t pid)
-{
-    for (size_t i = 0; i < server->reserved_count; i++) {
-        if (server->reserved_pids[i] == pid) {
-            server->reserved_pids[i] = server->reserved_pids[--server->reserved_count];
-            return;
-        }
-    }
 }
 
 /* Called in a child, on its copy of all this. */
@@ -282,11 +290,7 @@ static bool pid_is_taken(const void *context, pid_t pid)
         if (job->pid == pid && job->has_ended && !job->has_failed && !job->is_released)
             return true;
     }
-    for (size_t i = 0; i < server->reserved_count; i++) {
-        if (server->reserved_pids[i] == pid)
-            return true;
-    }
-    return false;
+    return broker_pids_have(&server->reserved, pid);
 }
 
 static void list_jobs(struct broker_server *server)
@@ -307,13 +311,14 @@ static void handle_message(struct broker_server *server, const struct broker_mes
     struct broker_job *job;
     switch (message->type) {
     case BROKER_SPAWN:
-        handle_spawn(server, message->job, take_fd(&fds[0]));
+        handle_spawn(server, message, take_fd(&fds[0]));
         return;
     case BROKER_RESERVE_PID:
-        reserve_pid(server, message->reserve.pid);
+        if (broker_pids_add(&server->reserved, message->reserve.pid) < 0)
+            tell(server, LOG_WARNING, "no memory to reserve pid %ld", (long)message->reserve.pid);
         return;
     case BROKER_UNRESERVE_PID:
-        unreserve_pid(server, message->reserve.pid);
+        broker_pids_remove(&server->reserved, message->reserve.pid);
         return;
     case BROKER_LIST:
         list_jobs(server);
@@ -326,6 +331,8 @@ static void handle_message(struct broker_server *server, const struct broker_mes
         return; /* it ended, or failed, while this was under way */
     if (message->type == BROKER_RELEASE)
         release_job(server, job);
+    else if (message->type == BROKER_INPUT)
+        add_input(server, job, message, fds[0]);
     else if (broker_job_signal(job, message->signal.number, message->signal.to_group) < 0)
         tell(server, LOG_DEBUG, "job %llu has ended, signal %d reaches nobody",
              (unsigned long long)job->id, message->signal.number);
@@ -435,6 +442,10 @@ static int next_timeout_ms(const struct broker_server *server)
         if (until_ms < next_ms)
             next_ms = until_ms;
     }
+    list_for_each (job, &server->timed, const struct broker_job, timed) {
+        if (job->due_ms < next_ms)
+            next_ms = job->due_ms;
+    }
     job = list_first(&server->finished, const struct broker_job, finished);
     if (job && server->agent.fd < 0 && job->finished_ms + server->retention_ms < next_ms)
         next_ms = job->finished_ms + server->retention_ms;
@@ -451,6 +462,8 @@ static void check_times(struct broker_server *server)
     struct broker_job *job;
     list_for_each (job, &server->lingering, struct broker_job, lingers)
         broker_job_check(job, now_ms);
+    list_for_each (job, &server->timed, struct broker_job, timed)
+        broker_job_check_due(job, now_ms);
     /* While there is an agent, it is the agent that knows what has been seen and what is too old.
      */
     if (server->agent.fd >= 0)
@@ -466,7 +479,7 @@ static bool programs_have_ended(const struct broker_server *server)
 {
     const struct broker_job *job;
     list_for_each (job, &server->jobs, const struct broker_job, all) {
-        if (!job->has_ended)
+        if (!job->has_ended || job->is_unreaped)
             return false;
     }
     return true;
@@ -520,7 +533,7 @@ static void deinit(struct broker_server *server)
     broker_source_close(server->context.poll_fd, &server->listener);
     broker_source_close(server->context.poll_fd, &server->signals);
     close_fd(server->context.poll_fd);
-    free(server->reserved_pids);
+    broker_pids_deinit(&server->reserved);
 }
 
 int broker_server_run(const struct broker_server_options *options)
@@ -531,6 +544,7 @@ int broker_server_run(const struct broker_server_options *options)
                 .poll_fd = broker_poll_new(),
                 .budget = {.max_bytes = options->output_bytes_max},
                 .stream_bytes_max = options->stream_bytes_max,
+                .input_bytes_max = options->input_bytes_max,
                 .origin = options->origin,
                 .search_path = getenv("PATH"),
                 .pid_is_taken = pid_is_taken,
@@ -546,6 +560,7 @@ int broker_server_run(const struct broker_server_options *options)
     list_init(&server.noted);
     list_init(&server.lingering);
     list_init(&server.finished);
+    list_init(&server.timed);
 
     int error =
         server.context.poll_fd < 0 ? server.context.poll_fd : open_sources(&server, options);

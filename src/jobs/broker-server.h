@@ -21,6 +21,7 @@ struct broker_server_options {
     int listener_fd; /* where later agents connect; -1: none. Taken. */
     uint64_t stream_bytes_max;
     uint64_t output_bytes_max;
+    uint64_t input_bytes_max;
     uint64_t retention_ms;
     struct child_origin origin;
 };

@@ -38,6 +38,20 @@ static void settle_signals(void)
     sigprocmask(SIG_SETMASK, &set, NULL);
 }
 
+/*
+ * What the service manager told the agent and nobody else: a program that found these would speak
+ * to the manager in the agent's name, or take descriptors for its own that are not there.
+ */
+static void settle_environment(void)
+{
+    static const char *const names[] = {
+        "NOTIFY_SOCKET",  "LISTEN_PID",   "LISTEN_PIDFDID", "LISTEN_FDS",
+        "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        (void)unsetenv(names[i]);
+}
+
 /* Each job has up to six descriptors, and a kept result up to two. The children get the old limit.
  */
 static void raise_open_files(void)
@@ -105,6 +119,7 @@ static _Noreturn void run_broker(const struct settings *settings, struct inherit
     (void)setsid();
     (void)prctl(PR_SET_NAME, "bellhop-broker");
     settle_signals();
+    settle_environment();
     raise_open_files();
     lower_oom_score(inheritance->origin.oom_score_adj);
 
@@ -116,6 +131,7 @@ static _Noreturn void run_broker(const struct settings *settings, struct inherit
             .listener_fd = inheritance->listener_fd,
             .stream_bytes_max = settings->exec_stream_bytes,
             .output_bytes_max = settings->exec_output_bytes,
+            .input_bytes_max = settings->exec_input_bytes,
             .retention_ms = settings->exec_retention_s * 1000,
             .origin = inheritance->origin,
         };

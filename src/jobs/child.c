@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "jobs/child.h"
 
+#include "jobs/child-user.h"
+
 #include <fcntl.h>
 #include <paths.h>
 #include <signal.h>
@@ -147,17 +149,50 @@ static void exec_in_path(const struct child_spec *spec)
     free(path);
 }
 
-static _Noreturn void run_child(const struct child_spec *spec, int note_fd)
+static _Noreturn void fail(int note_fd, enum broker_stage stage, int error)
 {
+    errno = -error;
+    tell_and_end(note_fd, CHILD_FAILED, stage);
+}
+
+/* Fills in the environment that the program will have. */
+static void settle_user(struct child_spec *spec, struct child_user *user, int note_fd)
+{
+    if (!spec->user) {
+        if (!spec->environment)
+            spec->environment = environ;
+        return;
+    }
+    int error = child_user_find(spec->user, user);
+    if (error)
+        fail(note_fd, BROKER_STAGE_USER, error);
+    spec->environment = child_user_environment(user, spec->environment);
+    if (!spec->environment)
+        fail(note_fd, BROKER_STAGE_SETUP, -ENOMEM);
+}
+
+static _Noreturn void run_child(const struct child_spec *given_spec, int note_fd)
+{
+    struct child_spec own_spec = *given_spec, *spec = &own_spec;
+    struct child_user user;
     if (spec->pid_is_taken && spec->pid_is_taken(spec->context, getpid()))
         tell_and_end(note_fd, CHILD_PID_TAKEN, BROKER_STAGE_SETUP);
 
     reset_signals();
     umask(spec->origin->umask);
     restore_oom_score(spec->origin->oom_score_adj);
-    if (setsid() < 0 || arrange_fds(spec, &note_fd) < 0 ||
-        setrlimit(RLIMIT_NOFILE, &spec->origin->open_files) < 0)
+    if (setsid() < 0)
         tell_and_end(note_fd, CHILD_FAILED, BROKER_STAGE_SETUP);
+    /* Before the descriptors are closed: a name service may leave some open. */
+    settle_user(spec, &user, note_fd);
+    if (arrange_fds(spec, &note_fd) < 0 || setrlimit(RLIMIT_NOFILE, &spec->origin->open_files) < 0)
+        tell_and_end(note_fd, CHILD_FAILED, BROKER_STAGE_SETUP);
+    int error = spec->user ? child_user_become(&user) : 0;
+    if (error)
+        fail(note_fd, BROKER_STAGE_USER, error);
+    /* With the user's rights: it may be one that only they can enter. */
+    if (spec->directory && chdir(spec->directory) < 0)
+        tell_and_end(note_fd, CHILD_FAILED, BROKER_STAGE_DIRECTORY);
 
     if (spec->program[0] == '\0')
         errno = ENOENT;

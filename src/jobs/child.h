@@ -12,6 +12,9 @@
  * What the program finds is the same whatever the agent is doing: its three descriptors and no
  * other, every signal at its default and none blocked, a session of its own, and the umask, the
  * limit of open files and the OOM score that the agent was started with.
+ *
+ * With a user it has that one's credentials and groups. Its environment begins with what a login
+ * sets, and what it is given comes on top of that; the agent's own is not passed on.
  */
 
 #include <stdbool.h>
@@ -32,8 +35,10 @@ struct child_origin {
 struct child_spec {
     const char *program;      /* searched in PATH when it has no slash */
     char *const *arguments;   /* NULL-terminated, with argv[0] */
-    char *const *environment; /* NULL-terminated; its PATH, if it has one, is the one searched */
+    char *const *environment; /* NULL-terminated; NULL: the caller's own, or with a user none. Its PATH, if it has one, is the one searched */
     const char *search_path;  /* else this one; NULL: what execvp(3) takes then */
+    const char *directory;    /* to work in; NULL: as it is */
+    const char *user;         /* to become (child-user.h); NULL: as it is */
     int fds[3];               /* what becomes 0, 1 and 2; each above 2 */
     const struct child_origin *origin;
 

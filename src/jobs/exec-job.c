@@ -65,6 +65,8 @@ struct exec_job *exec_job_of(struct job *job)
 void exec_job_take_result(struct exec_job *exec, const struct broker_facts *facts)
 {
     exec->wait_status = facts->wait_status;
+    exec->has_timed_out = facts->flags & BROKER_HAS_TIMED_OUT;
+    exec->takes_input = false;
     for (size_t i = 0; i < BROKER_STREAMS; i++) {
         struct exec_output *output = &exec->outputs[i];
         uint64_t size_bytes = 0;

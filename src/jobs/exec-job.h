@@ -51,7 +51,13 @@ struct exec_job {
     uint64_t broker_id; /* its number there */
     enum broker_capture capture;
     int wait_status; /* as waitpid() has it; of a job that is done */
+    bool has_timed_out;
+    uint32_t profile; /* of the channel that it was started from */
     struct exec_output outputs[BROKER_STREAMS];
+
+    bool takes_input; /* more may be written to its standard input */
+    uint64_t input_sent_bytes;
+    uint64_t input_taken_bytes; /* of those; the program may have read them */
 
     exec_started started; /* NULL once called, or when nobody waits */
     void *started_context;

@@ -407,7 +407,7 @@ static void test_a_socket_without_a_broker_is_removed(void **state)
 
 static int false_broker; /* its end of the connection */
 
-static void start_agent_of_false_broker(void)
+static void start_agent_of_false_broker(uint32_t version)
 {
     int ends[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
@@ -423,13 +423,16 @@ static void start_agent_of_false_broker(void)
     assert_int_equal(broker_receive(false_broker, &hello, sizeof(hello), fds, &fd_count),
                      sizeof(hello));
     assert_true(broker_hello_is_valid(&hello, sizeof(hello), fd_count));
+    assert_int_equal(hello.version_min, BROKER_PROTOCOL_VERSION_MIN);
+    assert_int_equal(hello.version_max, BROKER_PROTOCOL_VERSION);
+    hello.version_min = hello.version_max = version;
     hello.pid = getpid();
     send_packet(false_broker, &hello, sizeof(hello));
 }
 
 static void test_nonsense_from_a_broker_is_passed_over(void **state)
 {
-    start_agent_of_false_broker();
+    start_agent_of_false_broker(BROKER_PROTOCOL_VERSION);
     uint64_t id = spawn("true", BROKER_CAPTURE_STDOUT);
     struct broker_message message = {0};
     unsigned seed = 4711;
@@ -456,7 +459,7 @@ static void test_nonsense_from_a_broker_is_passed_over(void **state)
 
 static void test_what_a_broker_says_out_of_order(void **state)
 {
-    start_agent_of_false_broker();
+    start_agent_of_false_broker(BROKER_PROTOCOL_VERSION);
     uint64_t id = spawn("true", BROKER_CAPTURE_STDOUT);
     struct broker_message exited = {.type = BROKER_EXITED, .job = id};
     exited.facts.pid = 4000000;
@@ -499,7 +502,7 @@ static void test_what_a_broker_says_out_of_order(void **state)
 static void test_a_broker_that_takes_nothing_is_waited_for(void **state)
 {
     settings.exec_running = 10000;
-    start_agent_of_false_broker();
+    start_agent_of_false_broker(BROKER_PROTOCOL_VERSION);
     enum { COUNT = 2000 };
     uint64_t last = 0;
     for (size_t i = 0; i < COUNT; i++)
@@ -522,6 +525,106 @@ static void test_a_broker_that_takes_nothing_is_waited_for(void **state)
     close(false_broker);
     WAIT_UNTIL(failed_count == COUNT);
     assert_int_equal(job_table_counts(table).running, 0);
+}
+
+/* --- a broker that an older bellhop left behind: of version 1, which is spoken by hand --- */
+
+/* Waits on the socket that earlier brokers are found by, in a thread's place: the client is turned
+ * by adopt, which does not return before the broker has listed. So it is a child. */
+static pid_t start_old_broker(uint32_t version)
+{
+    char *name;
+    int directory_fd = broker_directory_open(state_directory);
+    assert_true(directory_fd >= 0);
+    int listener = broker_socket_listen(directory_fd, &name);
+    assert_true(listener >= 0);
+    pid_t pid = fork();
+    if (pid > 0) {
+        close(listener);
+        close(directory_fd);
+        free(name);
+        return pid;
+    }
+    wait_readable(listener);
+    int fds[BROKER_FDS_MAX];
+    size_t fd_count;
+    struct broker_hello hello;
+    struct broker_message message;
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    wait_readable(fd);
+    bool is_right =
+        broker_receive(fd, &hello, sizeof(hello), fds, &fd_count) == (int)sizeof(hello) &&
+        hello.version_min == 1;
+    hello.version_min = hello.version_max = version;
+    hello.flags = BROKER_IS_RETIRED;
+    hello.pid = getpid();
+    send_packet(fd, &hello, sizeof(hello));
+    wait_readable(fd);
+    is_right &=
+        broker_receive(fd, &message, sizeof(message), fds, &fd_count) == (int)sizeof(message) &&
+        message.type == BROKER_LIST;
+
+    /* What is behind the members of its version is whatever was there. */
+    memset(&message, 0xff, sizeof(message));
+    message.type = BROKER_JOB;
+    message.reserved = 0;
+    message.job = 31;
+    memset(&message.facts, 0, offsetof(struct broker_facts, input_taken_bytes));
+    message.facts.pid = 4000000;
+    message.facts.state = BROKER_JOB_DONE;
+    message.facts.capture = BROKER_CAPTURE_STDOUT;
+    message.facts.wait_status = W_EXITCODE(5, 0);
+    message.facts.streams[0].is_present = 1;
+    message.facts.streams[0].size_bytes = 4;
+    int memory_fd = broker_memory_new("output");
+    is_right &= broker_memory_write(memory_fd, "old\n", 4, 0) == 0;
+    is_right &= broker_memory_seal(memory_fd) == 0;
+    send_with_fd(fd, &message, sizeof(message), memory_fd);
+    message.job = 32;
+    message.facts.pid = 4000001;
+    message.facts.state = BROKER_JOB_RUNNING;
+    message.facts.streams[0].is_present = 0;
+    message.facts.streams[0].size_bytes = 0;
+    send_packet(fd, &message, sizeof(message));
+    tell(fd, BROKER_LIST_END, 0);
+    wait_readable(fd);
+    int length = broker_receive(fd, &message, sizeof(message), fds, &fd_count);
+    is_right &= length == (int)sizeof(message) && message.type == BROKER_RELEASE;
+    _exit(is_right ? 0 : 1);
+}
+
+static void test_an_older_broker_is_taken_over(void **state)
+{
+    pid_t old_broker = start_old_broker(1);
+    start_agent();
+    broker_client_adopt(client, LIMIT_MS);
+    assert_int_equal(job_table_counts(table).kept, 1);
+    assert_int_equal(job_table_counts(table).running, 1);
+    struct job *job = job_table_find_pid(table, 4000000);
+    assert_non_null(job);
+    struct exec_job *exec = exec_job_of(job);
+    assert_int_equal(exec->wait_status, W_EXITCODE(5, 0));
+    assert_false(exec->has_timed_out);
+    assert_int_equal(exec->profile, 0);
+    check_output(exec, 0, "old\n");
+
+    struct exec_job *running = exec_job_of(job_table_find_pid(table, 4000001));
+    assert_false(running->takes_input);
+    assert_int_equal(running->job.waiting_bytes, 0);
+    /* What it does not know is not said to it. */
+    assert_int_equal(broker_client_input_take(client, running, -1, 0, true), -EPROTONOSUPPORT);
+    job_table_seen(table, job);
+    assert_int_equal(wait_for_end(old_broker), 0);
+}
+
+static void test_a_broker_of_the_future_is_left_alone(void **state)
+{
+    pid_t broker = start_old_broker(BROKER_PROTOCOL_VERSION + 1);
+    start_agent();
+    broker_client_adopt(client, LIMIT_MS);
+    assert_int_equal(job_table_counts(table).kept + job_table_counts(table).running, 0);
+    kill(broker, SIGKILL);
+    wait_for_end(broker);
 }
 
 /* What became of the agent's own programs of this test. */
@@ -595,6 +698,29 @@ static void test_the_agents_own_program_is_told_to_end(void **state)
     assert_int_equal(job_table_counts(table).running, 0);
 }
 
+static void test_nobody_is_told_of_an_own_program_of_an_earlier_agent(void **state)
+{
+    const char *gate = make_fifo("gate");
+    char script[256];
+    struct own_end end;
+    snprintf(script, sizeof(script), "echo on; read x <%s", gate);
+    start_agent();
+    pid_t first_broker = broker_pid;
+    run_own("/bin/sh", script, "", &end);
+    WAIT_UNTIL(find(1) && find(1)->job.pid > 0);
+    pid_t pid = find(1)->job.pid;
+    end_agent();
+
+    start_agent();
+    broker_client_adopt(client, LIMIT_MS);
+    assert_int_equal(job_table_counts(table).running, 0);
+    assert_null(job_table_find_pid(table, pid));
+    open_gate(gate);
+    /* Its result is kept for nobody. */
+    assert_int_equal(wait_for_end(first_broker), 0);
+    assert_int_equal(job_table_counts(table).kept, 0);
+}
+
 static void test_limits_are_not_for_the_agents_own_programs(void **state)
 {
     struct own_end end;
@@ -658,7 +784,10 @@ int main(void)
         TEST(test_nonsense_from_a_broker_is_passed_over),
         TEST(test_what_a_broker_says_out_of_order),
         TEST(test_a_broker_that_takes_nothing_is_waited_for),
+        TEST(test_an_older_broker_is_taken_over),
+        TEST(test_a_broker_of_the_future_is_left_alone),
         TEST(test_the_agents_own_program_is_told_to_end),
+        TEST(test_nobody_is_told_of_an_own_program_of_an_earlier_agent),
         TEST(test_limits_are_not_for_the_agents_own_programs),
         TEST(test_the_agents_own_program_can_be_killed),
         TEST(test_the_end_of_a_lost_program_is_told),

@@ -36,6 +36,10 @@ static struct spawn_request full_request(void)
         .has_input = true,
         .capture = BROKER_CAPTURE_STDERR,
         .stream_bytes_max = 12345,
+        .timeout_ms = 2500,
+        .directory = "/srv/\xc3\xa4",
+        .user = "nobody",
+        .stays_open = true,
     };
 }
 
@@ -61,6 +65,11 @@ static void test_everything_arrives(void **state)
     check_strings(plan.environment, environment, ARRAY_SIZE(environment));
     assert_int_equal(plan.capture, BROKER_CAPTURE_STDERR);
     assert_int_equal(plan.stream_bytes_max, 12345);
+    assert_int_equal(plan.timeout_ms, 2500);
+    assert_string_equal(plan.directory, "/srv/\xc3\xa4");
+    assert_string_equal(plan.user, "nobody");
+    assert_true(plan.stays_open);
+    assert_true(payload.stays_open);
     assert_true(plan.has_input);
     char input[6];
     assert_int_equal(broker_memory_read(plan.input_fd, input, 6, plan.input_offset), 0);
@@ -80,6 +89,10 @@ static void test_what_is_not_given_is_not_there(void **state)
     assert_false(plan.has_input);
     assert_int_equal(plan.input_fd, -1);
     assert_int_equal(plan.capture, BROKER_CAPTURE_NONE);
+    assert_int_equal(plan.timeout_ms, 0);
+    assert_null(plan.directory);
+    assert_null(plan.user);
+    assert_false(plan.stays_open);
     spawn_plan_deinit(&plan);
 
     /* An empty environment and an empty input are not the same as none. */
@@ -90,6 +103,15 @@ static void test_what_is_not_given_is_not_there(void **state)
     assert_null(plan.environment[0]);
     assert_true(plan.has_input);
     assert_int_equal(plan.input_bytes, 0);
+    spawn_plan_deinit(&plan);
+
+    /* Input that is still to come is input, too. */
+    request.has_input = false;
+    request.stays_open = true;
+    assert_int_equal(spawn_payload_build(&request, &payload), 0);
+    assert_int_equal(spawn_plan_open_take(payload.fd, &plan), 0);
+    assert_true(plan.has_input);
+    assert_true(plan.stays_open);
     spawn_plan_deinit(&plan);
 }
 
@@ -191,7 +213,10 @@ static void test_no_changed_byte_does_harm(void **state)
             length += strlen(*text);
         for (char **text = plan.environment; text && *text; text++)
             length += strlen(*text);
+        length += plan.directory ? strlen(plan.directory) : 0;
+        length += plan.user ? strlen(plan.user) : 0;
         assert_true(length < whole);
+        assert_true(plan.timeout_ms <= SPAWN_TIMEOUT_MAX_MS);
         assert_true(plan.input_offset + plan.input_bytes <= whole);
         assert_true(plan.capture < BROKER_CAPTURE_COUNT);
         spawn_plan_deinit(&plan);

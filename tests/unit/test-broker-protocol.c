@@ -51,7 +51,8 @@ static void test_each_side_takes_only_its_own_types(void **state)
             valid_for_agent |= is_valid(&message, fds, true);
         }
         assert_false(valid_for_broker && valid_for_agent);
-        if (type == 0 || (type > BROKER_LIST && type < BROKER_SPAWNED) || type > BROKER_LOG) {
+        if (type == 0 || (type > BROKER_INPUT && type < BROKER_SPAWNED) ||
+            type > BROKER_INPUT_TAKEN) {
             assert_false(valid_for_broker);
             assert_false(valid_for_agent);
         }
@@ -114,6 +115,43 @@ static void test_numbers_have_their_range(void **state)
     assert_false(is_valid(&message, 1, true));
 }
 
+static void test_input_comes_with_its_memory(void **state)
+{
+    struct broker_message message = {.type = BROKER_INPUT, .job = 1};
+    assert_false(is_valid(&message, 0, false)); /* neither input nor its end */
+    message.input.is_last = 1;
+    assert_true(is_valid(&message, 0, false));
+    assert_false(is_valid(&message, 1, false));
+    message.input.length = 5;
+    assert_true(is_valid(&message, 1, false));
+    assert_false(is_valid(&message, 0, false));
+    message.input.is_last = 2;
+    assert_false(is_valid(&message, 1, false));
+}
+
+/* What version 1 had not is there as it would be said of its programs. */
+static void test_an_older_version_is_understood(void **state)
+{
+    struct broker_message message, expected = running_job(BROKER_JOB);
+    expected.facts.streams[0].is_present = 1;
+    memset(&message, 0xff, sizeof(message)); /* what it left there */
+    memcpy(&message, &expected, offsetof(struct broker_message, facts.input_taken_bytes));
+    assert_false(is_valid(&message, 1, true));
+    broker_message_upgrade(&message, sizeof(message), 1);
+    assert_true(is_valid(&message, 1, true));
+    assert_memory_equal(&message.facts, &expected.facts, sizeof(message.facts));
+
+    expected.facts.flags = BROKER_IS_OWN;
+    message = expected;
+    broker_message_upgrade(&message, sizeof(message), BROKER_PROTOCOL_VERSION);
+    assert_int_equal(message.facts.flags, BROKER_IS_OWN);
+
+    message = (struct broker_message){.type = BROKER_INPUT_TAKEN, .job = 1};
+    assert_true(is_valid(&message, 0, true));
+    broker_message_upgrade(&message, sizeof(message), 1);
+    assert_false(is_valid(&message, 0, true));
+}
+
 static void test_facts_fit_together(void **state)
 {
     struct broker_message message = running_job(BROKER_JOB);
@@ -140,6 +178,12 @@ static void test_facts_fit_together(void **state)
     assert_true(is_valid(&message, 1, true));
     message.facts.streams[0].size_bytes = UINT64_MAX;
     assert_false(is_valid(&message, 1, true));
+
+    message = running_job(BROKER_JOB);
+    message.facts.flags = BROKER_JOB_FLAGS_ALL;
+    assert_true(is_valid(&message, 0, true));
+    message.facts.flags++;
+    assert_false(is_valid(&message, 0, true));
 
     message = running_job(BROKER_EXITED);
     assert_true(is_valid(&message, 0, true));
@@ -282,6 +326,8 @@ int main(void)
         cmocka_unit_test(test_each_side_takes_only_its_own_types),
         cmocka_unit_test(test_descriptors_are_counted),
         cmocka_unit_test(test_numbers_have_their_range),
+        cmocka_unit_test(test_input_comes_with_its_memory),
+        cmocka_unit_test(test_an_older_version_is_understood),
         cmocka_unit_test(test_facts_fit_together),
         cmocka_unit_test(test_log_text_ends),
         cmocka_unit_test(test_hello),

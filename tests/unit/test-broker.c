@@ -459,8 +459,10 @@ static void test_agents_are_served_one_after_the_other(void **state)
     struct story story = expect_story(broker.fd, 1);
     (void)story;
     int next = connect_to_broker();
-    struct broker_hello hello = {
-        .magic = BROKER_HELLO_MAGIC, .version_min = 1, .version_max = 1, .pid = 1};
+    struct broker_hello hello = {.magic = BROKER_HELLO_MAGIC,
+                                 .version_min = 1,
+                                 .version_max = BROKER_PROTOCOL_VERSION,
+                                 .pid = 1};
     send_packet(next, &hello, sizeof(hello));
     round_trip(broker.fd);
     struct pollfd waiting = {.fd = next, .events = POLLIN};
@@ -521,7 +523,7 @@ static void test_nonsense_is_passed_over(void **state)
             junk[j] = (char)rand_r(&seed);
         if (i % 3 == 0) { /* nearly one: a type that it knows, with the rest at random */
             struct broker_message *message = (struct broker_message *)(void *)junk;
-            message->type = (uint32_t)rand_r(&seed) % 7;
+            message->type = (uint32_t)rand_r(&seed) % 8;
             if (message->type == BROKER_LIST || message->type == BROKER_RESERVE_PID)
                 message->job |= 1;
         }

@@ -127,6 +127,49 @@ static void test_what_is_asked_of_the_broker(void **state)
     fake_call_free(call);
 }
 
+static void test_further_members(void **state)
+{
+    struct call *call = begin("{\"path\": \"x\", \"timeout\": 5, \"cwd\": \"/srv\", "
+                              "\"user\": \"nobody\", \"stdin-open\": true}");
+    assert_int_equal(plan.timeout_ms, 5000);
+    assert_string_equal(plan.directory, "/srv");
+    assert_string_equal(plan.user, "nobody");
+    assert_true(plan.stays_open);
+    fake_call_free(call);
+
+    call = begin("{\"path\": \"x\", \"user\": 65534, \"stdin-open\": false}");
+    assert_string_equal(plan.user, "65534");
+    assert_int_equal(plan.timeout_ms, 0);
+    assert_null(plan.directory);
+    assert_false(plan.stays_open);
+    fake_call_free(call);
+
+    static const struct {
+        const char *member, *error;
+    } cases[] = {
+        {"\"timeout\": 0", "Parameter 'timeout' expects 1 to 31536000 seconds"},
+        {"\"timeout\": -1", "Parameter 'timeout' expects 1 to 31536000 seconds"},
+        {"\"timeout\": 31536001", "Parameter 'timeout' expects 1 to 31536000 seconds"},
+        {"\"timeout\": 1.5", "Invalid parameter type for 'timeout', expected: integer"},
+        {"\"timeout\": \"1\"", "Invalid parameter type for 'timeout', expected: integer"},
+        {"\"cwd\": \"\"", "Parameter 'cwd' expects the path of a directory"},
+        {"\"cwd\": 1", "Invalid parameter type for 'cwd', expected: string"},
+        {"\"user\": \"\"", "Parameter 'user' expects the name of a user or a uid"},
+        {"\"user\": \"a\\u0000b\"", "Parameter 'user' expects the name of a user or a uid"},
+        {"\"user\": -1", "Parameter 'user' expects the name of a user or a uid"},
+        {"\"user\": 4294967295", "Parameter 'user' expects the name of a user or a uid"},
+        {"\"user\": 1.5", "Parameter 'user' expects the name of a user or a uid"},
+        {"\"user\": true", "Invalid parameter type for 'user', expected: string or integer"},
+        {"\"stdin-open\": 1", "Invalid parameter type for 'stdin-open', expected: boolean"},
+        {"\"group\": \"x\"", "Parameter 'group' is unexpected"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        char arguments[128];
+        snprintf(arguments, sizeof(arguments), "{\"path\": \"x\", %s}", cases[i].member);
+        expect_error(arguments, cases[i].error);
+    }
+}
+
 static void test_capture_modes(void **state)
 {
     static const struct {
@@ -200,6 +243,22 @@ static void test_a_program_that_did_not(void **state)
                    "guest-exec failed: the broker, which runs programs, is gone; whether the "
                    "program was started is not known");
     assert_int_equal(completed, 5);
+
+    struct call *call = begin("{\"path\": \"x\", \"cwd\": \"/c\", \"user\": 77}");
+    started(started_job, ENOTDIR, BROKER_STAGE_DIRECTORY, started_context);
+    assert_string_equal(fake_call_answer(call),
+                        "Failed to change to directory \u201c/c\u201d (Not a directory)");
+    fake_call_free(call);
+    call = begin("{\"path\": \"x\", \"cwd\": \"/c\", \"user\": 77}");
+    started(started_job, ENOENT, BROKER_STAGE_USER, started_context);
+    assert_string_equal(fake_call_answer(call), "Failed to become user \u201c77\u201d (there is "
+                                                "none of that name or number)");
+    fake_call_free(call);
+    call = begin("{\"path\": \"x\", \"user\": \"root\"}");
+    started(started_job, EPERM, BROKER_STAGE_USER, started_context);
+    assert_string_equal(fake_call_answer(call),
+                        "Failed to become user \u201croot\u201d (Operation not permitted)");
+    fake_call_free(call);
     refusal = "no more today";
     expect_error("{\"path\": \"x\"}", "guest-exec refused: no more today");
     expect_error("{\"path\": \"x\", \"input-data\": \"a\"}",
@@ -320,6 +379,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_what_is_asked_of_the_broker),
+        TEST(test_further_members),
         TEST(test_capture_modes),
         TEST(test_a_large_request_is_packed_by_a_worker),
         TEST(test_a_program_that_started),

@@ -15,12 +15,15 @@ def encoded(data):
 
 
 def start(channel, path, *words, timeout=10.0, **members):
-    """guest-exec; returns the pid. Members are written with _ for -, input is bytes."""
+    """guest-exec; returns the pid. Members are written with _ for -, input is bytes, and the time
+    limit of the program is time_limit (timeout is that of the answer)."""
     arguments = {"path": path}
     if words:
         arguments["arg"] = list(words)
     if "input" in members:
         arguments["input-data"] = encoded(members.pop("input"))
+    if "time_limit" in members:
+        arguments["timeout"] = members.pop("time_limit")
     arguments.update((name.replace("_", "-"), value) for name, value in members.items())
     reply = channel.cmd("guest-exec", arguments, timeout)
     assert set(reply) == {"pid"}
@@ -43,7 +46,7 @@ def status(channel, pid, timeout=10.0):
     for stream in ("out", "err"):
         assert ("%s-data" % stream in reply) == ("%s-truncated" % stream in reply), reply
     assert set(reply) <= {"exited", "exitcode", "signal", "out-data", "out-truncated",
-                          "err-data", "err-truncated"}
+                          "err-data", "err-truncated", "timed-out"}
     return reply
 
 
