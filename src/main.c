@@ -24,6 +24,7 @@
 #include "jobs/broker.h"
 #include "options.h"
 #include "other-root.h"
+#include "own-programs.h"
 #include "passed-sockets.h"
 #include "pidfile.h"
 #include "security/gate.h"
@@ -183,6 +184,25 @@ static int run_audited(const struct config *config, struct broker_process *broke
     return status;
 }
 
+/* The broker has a copy of what it is started with, so it goes here. */
+static int start_broker(const struct config *config, struct broker_process *ret_broker)
+{
+    struct gate *gate = make_gate(config);
+    struct own_programs *programs = gate ? own_programs_new(config, gate) : NULL;
+    int error = -ENOMEM;
+    if (programs) {
+        const struct broker_options options = {
+            .state_directory = config->statedir,
+            .settings = &config->settings,
+            .policy = own_programs_policy(programs),
+        };
+        error = broker_start(&options, ret_broker);
+    }
+    own_programs_free(programs);
+    gate_free(gate);
+    return error;
+}
+
 static int open_log(const struct config *config)
 {
     struct log_options options = {
@@ -202,9 +222,7 @@ static int serve(const struct config *config)
     int error = config->daemon ? service_daemonize() : 0;
     if (error)
         return fail("running in the background", NULL, error);
-    struct broker_options broker_options = {.state_directory = config->statedir,
-                                            .settings = &config->settings};
-    error = broker_start(&broker_options, &broker);
+    error = start_broker(config, &broker);
     if (error)
         return fail("the broker could not be started", NULL, error);
     error = open_log(config);

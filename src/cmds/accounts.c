@@ -113,6 +113,12 @@ static void set_password_release(struct call *call)
     free(payload);
 }
 
+static void password_programs(void (*tell)(void *context, const char *const *words), void *context)
+{
+    static const char *const chpasswd[] = {"chpasswd", "...", NULL};
+    tell(context, chpasswd);
+}
+
 /* --- the rows --- */
 
 static const struct command rows[] = {
@@ -124,6 +130,7 @@ static const struct command rows[] = {
         .run = set_password_run,
         .finish = set_password_finish,
         .release = set_password_release,
+        .programs = password_programs,
         .lane = "account",
         .lane_arg = "username",
         .flags = CMD_CHANGES_GUEST | CMD_OWN_SYSTEM,

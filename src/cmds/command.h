@@ -88,6 +88,11 @@ struct command {
     const char *lane;
     const char *lane_arg;
 
+    /* Tells which programs of the system it has run, and how (helper-program.h): what is not told
+     * here, the broker may refuse. Each is an array that is never freed: a name or a path, the
+     * arguments ("*" stands for any one, "..." at the end for any more), NULL. NULL: none. */
+    void (*programs)(void (*tell)(void *context, const char *const *words), void *context);
+
     unsigned flags;
 };
 

@@ -150,7 +150,20 @@ static enum call_next fail_named(struct call *call, const char *what, const char
                      shown < length ? "\u2026" : "", cause);
 }
 
-static enum call_next fail_start(struct call *call, int error, enum broker_stage stage)
+/* For the audit: by the rule that the reason names, else by the profile. */
+static void decide_refused(struct call *call, const char *reason)
+{
+    char rule[JOB_REASON_MAX];
+    const char *begin = reason ? strstr(reason, "[program ") : NULL;
+    const char *end = begin ? strchr(begin, ']') : NULL;
+    if (end)
+        snprintf(rule, sizeof(rule), "%.*s", (int)(end + 1 - begin), begin);
+    call_decided(call, false, end ? rule : NULL);
+}
+
+/* The job is NULL where it did not come to one. */
+static enum call_next fail_start(struct call *call, const struct exec_job *exec, int error,
+                                 enum broker_stage stage)
 {
     const struct exec_args *args = call_args(call);
     char system[128];
@@ -164,6 +177,10 @@ static enum call_next fail_start(struct call *call, int error, enum broker_stage
                                    "whether the program was started is not known");
         return call_fail(call, "guest-exec failed: the broker did not take the program (%s)",
                          cause);
+    case BROKER_STAGE_POLICY:
+        decide_refused(call, exec ? exec->refusal : NULL);
+        return call_fail(call, "guest-exec refused: the policy does not allow it: %s",
+                         exec && exec->refusal ? exec->refusal : cause);
     case BROKER_STAGE_USER:
         return fail_named(call, "become user", args->user.text,
                           error == ENOENT ? "there is none of that name or number" : cause);
@@ -221,7 +238,7 @@ static enum call_next exec_run(struct call *call)
     state->payload.fd = -1;
     int error = spawn_payload_build(&request, &state->payload);
     if (error == -E2BIG)
-        return fail_start(call, E2BIG, BROKER_STAGE_EXEC);
+        return fail_start(call, NULL, E2BIG, BROKER_STAGE_EXEC);
     if (error)
         return call_fail_errno(call, -error, "guest-exec failed");
     call_set_state(call, take_ptr(&state));
@@ -233,7 +250,7 @@ static void exec_started_or_not(struct exec_job *exec, int error, enum broker_st
 {
     struct call *call = context;
     if (error) {
-        fail_start(call, error, stage);
+        fail_start(call, exec, error, stage);
     } else {
         struct json_writer *reply = call_reply(call);
         json_begin_object(reply);
@@ -259,11 +276,11 @@ static enum call_next exec_finish(struct call *call)
     struct exec_job *exec;
     char reason[JOB_REASON_MAX];
 
+    state->payload.profile = call_profile(call);
     call_step(call, "starting '%s'", args->path.data);
     if (broker_client_spawn_take(call_services(call)->broker, &state->payload, exec_started_or_not,
                                  call, &exec, reason) < 0)
         return call_fail(call, "guest-exec refused: %s", reason);
-    exec->job.profile = call_profile(call);
     call_on_delivery(call, exec_told, exec->job.id);
     return CALL_PENDING;
 }

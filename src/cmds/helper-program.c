@@ -21,14 +21,15 @@
 #define HELPER_PATH_MAX      64
 
 /* Not the agent's PATH, which a service manager may have made anything; the last is NixOS's. */
-static const char *const directories[] = {
-    "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/run/current-system/sw/bin",
+const char *const helper_program_folders[] = {
+    "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/run/current-system/sw/bin", NULL,
 };
 
-static const char *const environment[] = {
+const char *const helper_program_environment[] = {
     "PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin",
     "LC_ALL=C",
     "HOME=/",
+    NULL,
 };
 
 /* One program on its way; ours until it has ended. */
@@ -41,8 +42,8 @@ static bool find_program(const char *name, char ret_path[HELPER_PATH_MAX])
 {
     if (strcmp(name, HELPER_BELLHOPD) == 0)
         return snprintf(ret_path, HELPER_PATH_MAX, "%s", name) < HELPER_PATH_MAX;
-    for (size_t i = 0; i < ARRAY_SIZE(directories); i++) {
-        int length = snprintf(ret_path, HELPER_PATH_MAX, "%s/%s", directories[i], name);
+    for (size_t i = 0; helper_program_folders[i]; i++) {
+        int length = snprintf(ret_path, HELPER_PATH_MAX, "%s/%s", helper_program_folders[i], name);
         if (length < HELPER_PATH_MAX && access(ret_path, X_OK) == 0)
             return true;
     }
@@ -71,8 +72,8 @@ int helper_program_prepare(const struct helper_program *program, struct spawn_pa
         .program = path,
         .arguments = arguments,
         .argument_count = count,
-        .environment = environment,
-        .environment_count = ARRAY_SIZE(environment),
+        .environment = helper_program_environment,
+        .environment_count = ARRAY_SIZE(helper_program_environment) - 1,
         .has_environment = true,
         .input = program->input,
         .input_bytes = program->input_bytes,

@@ -24,6 +24,10 @@
 /* A program's name that stands for bellhopd itself, whatever has become of its file. */
 #define HELPER_BELLHOPD "/proc/self/exe"
 
+/* Where they are looked for, and the environment that they get; each NULL-terminated. */
+extern const char *const helper_program_folders[];
+extern const char *const helper_program_environment[];
+
 struct helper_program {
     /* "chpasswd": found where systems keep such programs; or HELPER_BELLHOPD */
     const char *name;

@@ -88,7 +88,7 @@ static struct exec_job *find_program(struct call *call)
     else
         job = job_table_find_pid(jobs, args->pid);
     struct exec_job *exec = job ? exec_job_of(job) : NULL;
-    if (exec && !exec->is_own)
+    if (exec && !exec->is_own && job_belongs_to(job, call_profile(call)))
         return exec;
     call_fail(call, "Invalid parameter '%s'", args->has_id ? "id" : "pid");
     return NULL;

@@ -271,6 +271,26 @@ static enum call_next suspend_hybrid_run(struct call *call)
     return suspend(call, SLEEP_HYBRID);
 }
 
+/* --- their programs --- */
+
+static void tell_ways(const struct power_action *actions, size_t count,
+                      void (*tell)(void *context, const char *const *words), void *context)
+{
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < WAYS_MAX && actions[i].ways[j].words[0]; j++)
+            tell(context, actions[i].ways[j].words);
+}
+
+static void shutdown_programs(void (*tell)(void *context, const char *const *words), void *context)
+{
+    tell_ways(shutdowns, ARRAY_SIZE(shutdowns), tell, context);
+}
+
+static void suspend_programs(void (*tell)(void *context, const char *const *words), void *context)
+{
+    tell_ways(sleeps, ARRAY_SIZE(sleeps), tell, context);
+}
+
 /* --- the rows --- */
 
 #define POWER_FLAGS (CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_NO_SUCCESS_REPLY | CMD_OWN_SYSTEM)
@@ -280,7 +300,7 @@ static enum call_next suspend_hybrid_run(struct call *call)
     {                                                                                          \
         .name = (wire_name), .summary = (text), .prepare = suspend_prepare, .run = (run_hook), \
         .finish = power_finish, .release = power_release, .lane = "power",                     \
-        .flags = POWER_FLAGS | CMD_NO_DEADLINE                                                 \
+        .programs = suspend_programs, .flags = POWER_FLAGS | CMD_NO_DEADLINE                   \
     }
 
 static const struct command rows[] = {
@@ -293,6 +313,7 @@ static const struct command rows[] = {
         .run = shutdown_run,
         .finish = power_finish,
         .release = power_release,
+        .programs = shutdown_programs,
         .lane = "power",
         .flags = POWER_FLAGS,
     },

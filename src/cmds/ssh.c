@@ -160,6 +160,12 @@ static enum call_next remove_run(struct call *call)
     return change_run(call, "remove");
 }
 
+static void keys_programs(void (*tell)(void *context, const char *const *words), void *context)
+{
+    static const char *const words[] = {HELPER_BELLHOPD, AUTHORIZED_KEYS_ARGUMENT, "*", "*", NULL};
+    tell(context, words);
+}
+
 /* --- the rows --- */
 
 static const struct command commands[] = {
@@ -171,6 +177,7 @@ static const struct command commands[] = {
         .run = get_run,
         .finish = get_finish,
         .release = keys_release,
+        .programs = keys_programs,
         .lane = "account",
         .lane_arg = "username",
         .flags = CMD_OWN_SYSTEM,
@@ -183,6 +190,7 @@ static const struct command commands[] = {
         .run = add_run,
         .finish = change_finish,
         .release = keys_release,
+        .programs = keys_programs,
         .lane = "account",
         .lane_arg = "username",
         .flags = CMD_CHANGES_GUEST | CMD_OWN_SYSTEM,
@@ -195,6 +203,7 @@ static const struct command commands[] = {
         .run = remove_run,
         .finish = change_finish,
         .release = keys_release,
+        .programs = keys_programs,
         .lane = "account",
         .lane_arg = "username",
         .flags = CMD_CHANGES_GUEST | CMD_OWN_SYSTEM,

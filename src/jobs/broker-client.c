@@ -288,6 +288,7 @@ static int spawn(struct broker_client *client, struct spawn_payload *payload, bo
         return -ENOMEM;
     }
     exec->is_own = is_own;
+    exec->job.profile = payload->profile;
     error = start_take(client, payload, exec, ret_reason);
     if (!error)
         *ret_job = exec;

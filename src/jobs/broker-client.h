@@ -74,7 +74,7 @@ int broker_client_kill(struct broker_client *client, const void *context) ON_LOO
 int broker_client_input_take(struct broker_client *client, struct exec_job *job, int memory_fd,
                              uint64_t length, bool is_last) ON_LOOP MUST_CHECK;
 
-/* Sends a signal to a program, or to its whole process group. Returns 0; -ESRCH; or -errno. */
+/* Sends SIGTERM or SIGKILL to a program, or to its whole process group. 0; -ESRCH; or -errno. */
 int broker_client_signal(struct broker_client *client, struct exec_job *job, int number,
                          bool to_group) ON_LOOP MUST_CHECK;
 

@@ -4,11 +4,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "security/program-rule.h"
 
 /* More than results can be kept: the kernel hands out the pids in turn. */
 #define ATTEMPTS_MAX 100000
@@ -113,19 +115,51 @@ static void become_program(struct broker_job *job)
         (void)broker_job_signal(job, SIGKILL, false);
 }
 
+/* A rule allows it. What the rule limits and the child cannot is limited from here on. */
+static void take_rule(struct broker_job *job, const struct child_note *note)
+{
+    struct broker_context *context = job->context;
+    if (!context->policy || note->rule >= context->policy->rules->count)
+        return;
+    const struct program_rule *rule = &context->policy->rules->rules[note->rule];
+    if (note->awaits_answer) {
+        bool goes_on = context->count_under(context, note->rule) < rule->at_once;
+        child_answer(job->note.fd, goes_on);
+        if (!goes_on)
+            return;
+    }
+    job->has_rule = true;
+    job->rule = note->rule;
+    uint64_t due_ms = job->started_ms + rule->timeout_s * 1000;
+    if (rule->timeout_s > 0 && !job->has_timed_out && (job->due_ms == 0 || due_ms < job->due_ms))
+        job->due_ms = due_ms;
+    for (size_t i = 0; i < BROKER_STREAMS && rule->output_bytes > 0; i++) {
+        if (rule->output_bytes < job->streams[i].size_bytes_max)
+            job->streams[i].size_bytes_max = rule->output_bytes;
+    }
+    context->changed(job);
+}
+
 static void read_note(struct broker_job *job)
 {
-    enum broker_stage stage;
-    int error;
-    switch (child_read_note(job->note.fd, &stage, &error)) {
+    struct child_note note;
+    child_read_note(job->note.fd, &note);
+    if (note.outcome == CHILD_MATCHED) {
+        take_rule(job, &note);
+        child_read_note(job->note.fd, &note);
+    }
+    switch (note.outcome) {
+    case CHILD_MATCHED: /* one child says that once */
     case CHILD_UNDECIDED:
         return;
     case CHILD_RUNS:
         become_program(job);
         break;
     case CHILD_FAILED:
-        job->failed_stage = stage;
-        job->failed_error = error > 0 ? error : EIO;
+        job->failed_stage = note.stage;
+        job->failed_error = note.error > 0 ? note.error : EIO;
+        if (note.stage == BROKER_STAGE_POLICY && !job->failed_reason)
+            job->failed_reason = strdup(note.reason);
         break;
     case CHILD_PID_TAKEN:
         job->retries = true;
@@ -244,7 +278,15 @@ static int fork_child(struct broker_job *job, const struct child_ends *ends,
     int error = ends->error >= 0 ? ends->error : null_fd;
     if (job->capture == BROKER_CAPTURE_MERGED)
         error = output;
+    const struct broker_context *context = job->context;
+    bool has_gate = broker_policy_has_gate(context->policy, &job->asker);
+    const struct child_gate gate = {
+        .rules = has_gate ? context->policy->rules : NULL,
+        .filters = context->filters,
+        .profile = job->asker.profile,
+    };
     struct child_spec spec = {
+        .gate = has_gate ? &gate : NULL,
         .program = job->plan.program,
         .arguments = job->plan.arguments,
         .environment = job->plan.environment,
@@ -339,8 +381,7 @@ struct broker_job *broker_job_new_take(struct broker_context *context, uint64_t 
     }
     job->plan = *plan;
     job->capture = plan->capture;
-    job->is_own = asker->is_own;
-    job->profile = asker->profile;
+    job->asker = *asker;
     if (plan->timeout_ms > 0)
         job->due_ms = job->started_ms + plan->timeout_ms;
     *plan = (struct spawn_plan)SPAWN_PLAN_INIT;
@@ -354,12 +395,14 @@ struct broker_job *broker_job_new_take(struct broker_context *context, uint64_t 
     return job;
 }
 
-struct broker_job *broker_job_new_refused(struct broker_context *context, uint64_t id, int error)
+struct broker_job *broker_job_new_refused(struct broker_context *context, uint64_t id, int error,
+                                          const char *reason)
 {
     struct broker_job *job = new_job(context, id);
     if (job) {
         job->has_ended = true;
-        fail(job, error, BROKER_STAGE_ACCEPT);
+        job->failed_reason = reason ? strdup(reason) : NULL;
+        fail(job, error, reason ? BROKER_STAGE_POLICY : BROKER_STAGE_ACCEPT);
     }
     return job;
 }
@@ -377,6 +420,7 @@ struct broker_job *broker_job_free(struct broker_job *job)
     broker_source_close(job->context->poll_fd, &job->note);
     close_pipes(job);
     spawn_plan_deinit(&job->plan);
+    free(job->failed_reason);
     free(job);
     return NULL;
 }
@@ -484,10 +528,11 @@ void broker_job_facts(const struct broker_job *job, struct broker_facts *ret_fac
         .finished_ms = job->finished_ms,
         .started_unix_ms = job->started_unix_ms,
         .input_left_bytes = broker_input_left_bytes(&job->input),
-        .profile = job->profile,
+        .profile = job->asker.profile,
         .input_taken_bytes = job->input.taken_bytes,
         .flags =
-            (job->is_own ? BROKER_IS_OWN : 0u) | (job->has_timed_out ? BROKER_HAS_TIMED_OUT : 0u) |
+            (job->asker.is_own ? BROKER_IS_OWN : 0u) |
+            (job->has_timed_out ? BROKER_HAS_TIMED_OUT : 0u) |
             (broker_input_is_open(&job->input) && job->input.stays_open ? BROKER_TAKES_INPUT : 0u),
     };
     for (size_t i = 0; i < BROKER_STREAMS; i++) {

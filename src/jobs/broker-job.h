@@ -24,6 +24,7 @@
 #include "base/list.h"
 #include "jobs/broker-input.h"
 #include "jobs/broker-payload.h"
+#include "jobs/broker-policy.h"
 #include "jobs/broker-protocol.h"
 #include "jobs/broker-stream.h"
 #include "jobs/child.h"
@@ -44,6 +45,7 @@ enum broker_note {
     BROKER_NOTE_EXITED = 1 << 7,
 };
 
+struct broker_context;
 struct broker_job;
 
 /* What all jobs of a broker share. */
@@ -54,6 +56,11 @@ struct broker_context {
     uint64_t input_bytes_max; /* of input that was added and not taken yet, of one program */
     struct child_origin origin;
     const char *search_path; /* the agent's PATH, or NULL */
+    const struct broker_policy *policy;     /* NULL: none */
+    struct syscall_filter *const *filters;  /* of its rules */
+
+    /* How many programs run under that rule. */
+    uint64_t (*count_under)(struct broker_context *context, size_t rule);
 
     bool (*pid_is_taken)(const void *context, pid_t pid);
     const void *pid_context;
@@ -73,8 +80,7 @@ struct broker_job {
     /* the job's own; others only look */
     struct broker_context *context;
     uint64_t id;
-    bool is_own; /* the agent's, which no client may ask for */
-    uint32_t profile;
+    struct broker_asker asker;
     enum broker_job_state state;
     bool has_failed;  /* it never ran: `failed_error`, `failed_stage` */
     bool is_released; /* nobody will ask for its result */
@@ -85,6 +91,9 @@ struct broker_job {
     unsigned attempts;
     int failed_error;
     enum broker_stage failed_stage;
+    char *failed_reason; /* with BROKER_STAGE_POLICY; NULL: it is not known */
+    bool has_rule;       /* it runs, or will, under a rule: */
+    size_t rule;
     int wait_status;
     uint64_t due_ms; /* when its time is up, or its grace; 0: it has all the time */
     uint64_t started_ms;
@@ -101,12 +110,6 @@ struct broker_job {
     struct broker_stream streams[BROKER_STREAMS];
 };
 
-/* Who has a program started. */
-struct broker_asker {
-    uint32_t profile;
-    bool is_own;
-};
-
 /*
  * Forks for the plan, which it takes. What becomes of it is told by notes, also if it fails at
  * once. Returns NULL if there is no memory; the plan is then released.
@@ -114,8 +117,12 @@ struct broker_asker {
 struct broker_job *broker_job_new_take(struct broker_context *context, uint64_t id,
                                        const struct broker_asker *asker, struct spawn_plan *plan);
 
-/* One that is not even tried, for a reason (a positive errno) that its note tells. NULL: no memory. */
-struct broker_job *broker_job_new_refused(struct broker_context *context, uint64_t id, int error);
+/*
+ * One that is not even tried, for a reason that its note tells: a positive errno, and if the policy
+ * refuses it a text, else NULL. NULL: no memory.
+ */
+struct broker_job *broker_job_new_refused(struct broker_context *context, uint64_t id, int error,
+                                          const char *reason);
 
 /* Closes what it has open; a process that still runs is left alone. Returns NULL. */
 struct broker_job *broker_job_free(struct broker_job *job);

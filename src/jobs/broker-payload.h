@@ -48,6 +48,7 @@ struct spawn_payload {
     enum broker_capture capture;
     uint64_t input_bytes;
     bool stays_open;
+    unsigned profile; /* who asks for it; to be set by whoever has it started for a client */
 };
 
 #define SPAWN_PAYLOAD_INIT \

@@ -169,7 +169,7 @@ static void handle_listed(struct broker_peer *peer, uint64_t broker_id,
     exec->input_taken_bytes = facts->input_taken_bytes;
     exec->input_sent_bytes = facts->input_taken_bytes + facts->input_left_bytes;
     exec->takes_input = facts->flags & BROKER_TAKES_INPUT;
-    exec->profile = facts->profile;
+    exec->job.profile = facts->profile;
     size_t next_fd = 0;
     for (size_t i = 0; i < BROKER_STREAMS; i++) {
         if (facts->streams[i].is_present)
@@ -222,6 +222,7 @@ static void on_message(void *context, const struct broker_message *message, int 
         handle_spawned(peer, exec, &message->facts);
         break;
     case BROKER_SPAWN_FAILED:
+        exec->refusal = message->failed.reason;
         if (exec->job.pid == 0)
             fail_start(exec, message->failed.error, message->failed.stage);
         break;
@@ -334,7 +335,7 @@ int broker_peer_spawn_take(struct broker_peer *peer, struct exec_job *exec,
     struct broker_message message = {
         .type = BROKER_SPAWN,
         .job = exec->job.id,
-        .spawn = {.flags = exec->is_own ? BROKER_IS_OWN : 0, .profile = exec->profile},
+        .spawn = {.flags = exec->is_own ? BROKER_IS_OWN : 0, .profile = exec->job.profile},
     };
     exec->job.waiting_bytes = payload->input_bytes;
     exec->input_sent_bytes = payload->input_bytes;

@@ -51,8 +51,9 @@ static bool message_for_broker_is_valid(const struct broker_message *message, si
     case BROKER_RELEASE:
         return message->job != 0 && fd_count == 0;
     case BROKER_SIGNAL:
-        return message->job != 0 && fd_count == 0 && message->signal.number > 0 &&
-               message->signal.number < NSIG && message->signal.to_group <= 1;
+        return message->job != 0 && fd_count == 0 &&
+               (message->signal.number == SIGTERM || message->signal.number == SIGKILL) &&
+               message->signal.to_group <= 1;
     case BROKER_RESERVE_PID:
     case BROKER_UNRESERVE_PID:
         return message->job == 0 && fd_count == 0 && message->reserve.pid > 0;
@@ -71,7 +72,8 @@ static bool message_for_agent_is_valid(const struct broker_message *message, siz
                message->facts.state == BROKER_JOB_RUNNING;
     case BROKER_SPAWN_FAILED:
         return message->job != 0 && fd_count == 0 && message->failed.error > 0 &&
-               message->failed.error < 4096 && message->failed.stage < BROKER_STAGE_COUNT;
+               message->failed.error < 4096 && message->failed.stage < BROKER_STAGE_COUNT &&
+               memchr(message->failed.reason, '\0', sizeof(message->failed.reason)) != NULL;
     case BROKER_OUTPUT:
         return message->job != 0 && fd_count == 1 && message->output.index < BROKER_STREAMS;
     case BROKER_INPUT_TAKEN:
@@ -102,6 +104,8 @@ void broker_message_upgrade(struct broker_message *message, size_t length, uint3
     if (has_facts)
         memset(&message->facts.input_taken_bytes, 0,
                sizeof(message->facts) - offsetof(struct broker_facts, input_taken_bytes));
+    else if (message->type == BROKER_SPAWN_FAILED)
+        message->failed.reason[0] = '\0';
     else if (message->type == BROKER_INPUT_TAKEN)
         message->type = 0; /* it has no such message */
 }

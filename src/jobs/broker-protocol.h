@@ -50,6 +50,7 @@
 #define BROKER_FDS_LOST             SIZE_MAX /* in place of their count: no room for them */
 #define BROKER_STREAMS              2 /* read from a program: standard output, standard error */
 #define BROKER_LOG_TEXT             256
+#define BROKER_REASON_MAX           240
 
 enum broker_hello_flags {
     BROKER_IS_RETIRED = 1 << 0, /* its first agent is gone: it accepts no spawn any more */
@@ -110,6 +111,7 @@ enum broker_stage {
     BROKER_STAGE_EXEC,
     BROKER_STAGE_USER,      /* its user: ENOENT: there is none of that name */
     BROKER_STAGE_DIRECTORY, /* its working directory */
+    BROKER_STAGE_POLICY,    /* it is not allowed, or cannot be held to its rule; says why */
     BROKER_STAGE_COUNT,
 };
 
@@ -165,12 +167,13 @@ struct broker_message {
         struct {
             int32_t error;  /* a positive errno */
             uint32_t stage; /* enum broker_stage */
-        } failed;           /* SPAWN_FAILED */
+            char reason[BROKER_REASON_MAX]; /* for the client, with BROKER_STAGE_POLICY; else "" */
+        } failed;                           /* SPAWN_FAILED */
         struct {
             uint32_t index;
         } output; /* OUTPUT */
         struct {
-            int32_t number;
+            int32_t number;    /* SIGTERM or SIGKILL */
             uint32_t to_group; /* 1: its whole process group; 0: only the program */
         } signal;              /* SIGNAL */
         struct {

@@ -142,6 +142,8 @@ static int send_note(struct broker_server *server, const struct broker_job *job,
         message.type = BROKER_SPAWN_FAILED;
         message.failed.error = job->failed_error;
         message.failed.stage = job->failed_stage;
+        snprintf(message.failed.reason, sizeof(message.failed.reason), "%s",
+                 job->failed_reason ? job->failed_reason : "");
         break;
     case BROKER_NOTE_INPUT_TAKEN:
         message.type = BROKER_INPUT_TAKEN;
@@ -219,9 +221,10 @@ static struct broker_job *find_job(struct broker_server *server, uint64_t id)
     return NULL;
 }
 
-static void refuse_spawn(struct broker_server *server, uint64_t id, int error)
+/* The reason is a text for the client if it is the policy that refuses it, else NULL. */
+static void refuse_spawn(struct broker_server *server, uint64_t id, int error, const char *reason)
 {
-    struct broker_job *job = broker_job_new_refused(&server->context, id, error);
+    struct broker_job *job = broker_job_new_refused(&server->context, id, error, reason);
     if (job)
         list_append(&server->jobs, &job->all);
     else /* the agent must not wait for an answer that never comes */
@@ -236,20 +239,23 @@ static void handle_spawn(struct broker_server *server, const struct broker_messa
         .profile = message->spawn.profile,
         .is_own = message->spawn.flags & BROKER_IS_OWN,
     };
+    char reason[CHILD_REASON_MAX] = "";
     struct spawn_plan plan = SPAWN_PLAN_INIT;
     int error = spawn_plan_open_take(payload_fd, &plan);
     if (!error && server->is_retired)
         error = -ESHUTDOWN;
     if (!error && find_job(server, id))
         error = -EEXIST;
+    if (!error)
+        error = broker_policy_check(server->context.policy, &asker, &plan, reason);
     if (error) {
         spawn_plan_deinit(&plan);
-        refuse_spawn(server, id, -error);
+        refuse_spawn(server, id, -error, reason[0] ? reason : NULL);
         return;
     }
     struct broker_job *job = broker_job_new_take(&server->context, id, &asker, &plan);
     if (!job) {
-        refuse_spawn(server, id, ENOMEM);
+        refuse_spawn(server, id, ENOMEM, NULL);
         return;
     }
     list_append(&server->jobs, &job->all);
@@ -291,6 +297,16 @@ static bool pid_is_taken(const void *context, pid_t pid)
             return true;
     }
     return broker_pids_have(&server->reserved, pid);
+}
+
+static uint64_t count_under(struct broker_context *context, size_t rule)
+{
+    const struct broker_server *server = server_of(context);
+    const struct broker_job *job;
+    uint64_t count = 0;
+    list_for_each (job, &server->jobs, const struct broker_job, all)
+        count += job->has_rule && job->rule == rule && !job->has_ended;
+    return count;
 }
 
 static void list_jobs(struct broker_server *server)
@@ -382,7 +398,7 @@ static bool read_agent(struct broker_server *server)
         handle_message(server, &packet.message, fds);
     else if (length == sizeof(packet.message) && packet.message.type == BROKER_SPAWN &&
              fd_count == BROKER_FDS_LOST)
-        refuse_spawn(server, packet.message.job, EMFILE);
+        refuse_spawn(server, packet.message.job, EMFILE, NULL);
     else
         tell(server, LOG_ERROR, "a message was not understood and passed over");
     for (size_t i = 0; i < BROKER_FDS_MAX; i++)
@@ -550,6 +566,9 @@ int broker_server_run(const struct broker_server_options *options)
                 .pid_is_taken = pid_is_taken,
                 .pid_context = &server,
                 .changed = job_has_changed,
+                .policy = options->policy,
+                .filters = options->filters,
+                .count_under = count_under,
             },
         .agent = BROKER_SOURCE_INIT,
         .listener = BROKER_SOURCE_INIT,

@@ -16,6 +16,9 @@
 #include "base/cleanup.h"
 #include "jobs/child.h"
 
+struct broker_policy;
+struct syscall_filter;
+
 struct broker_server_options {
     int agent_fd;    /* of the agent that started it; taken */
     int listener_fd; /* where later agents connect; -1: none. Taken. */
@@ -24,6 +27,8 @@ struct broker_server_options {
     uint64_t input_bytes_max;
     uint64_t retention_ms;
     struct child_origin origin;
+    const struct broker_policy *policy; /* borrowed; NULL: anything may be run */
+    struct syscall_filter *const *filters; /* child_gate_make_filters() of its rules */
 };
 
 /* Serves until there is nothing left to do. Returns 0, or -errno if it could not begin. */

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "base/settings.h"
+#include "jobs/broker-policy.h"
 #include "jobs/broker-server.h"
 #include "jobs/broker-socket.h"
 
@@ -113,8 +114,10 @@ struct inheritance {
     char *socket_name;
 };
 
-static _Noreturn void run_broker(const struct settings *settings, struct inheritance *inheritance)
+static _Noreturn void run_broker(const struct broker_options *start,
+                                 struct inheritance *inheritance)
 {
+    const struct settings *settings = start->settings;
     /* A session of its own: the agent's terminal, if it has one, is not the broker's. */
     (void)setsid();
     (void)prctl(PR_SET_NAME, "bellhop-broker");
@@ -125,6 +128,11 @@ static _Noreturn void run_broker(const struct settings *settings, struct inherit
 
     int *fds[] = {&inheritance->agent_fd, &inheritance->listener_fd, &inheritance->directory_fd};
     int error = settle_fds(fds, ARRAY_SIZE(fds));
+    struct syscall_filter **filters = NULL; /* for as long as the process lives */
+    if (!error && start->policy) {
+        filters = child_gate_make_filters(start->policy->rules);
+        error = filters ? 0 : -ENOMEM;
+    }
     if (!error) {
         struct broker_server_options options = {
             .agent_fd = inheritance->agent_fd,
@@ -134,6 +142,8 @@ static _Noreturn void run_broker(const struct settings *settings, struct inherit
             .input_bytes_max = settings->exec_input_bytes,
             .retention_ms = settings->exec_retention_s * 1000,
             .origin = inheritance->origin,
+            .policy = start->policy,
+            .filters = filters,
         };
         error = broker_server_run(&options);
     }
@@ -170,7 +180,7 @@ int broker_start(const struct broker_options *options, struct broker_process *re
     int error = 0;
     pid_t pid = fork();
     if (pid == 0)
-        run_broker(options->settings, &inheritance);
+        run_broker(options, &inheritance);
     if (pid < 0) {
         error = -errno;
         if (inheritance.socket_name)

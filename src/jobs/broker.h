@@ -14,11 +14,13 @@
 #include "base/cleanup.h"
 #include "jobs/child.h"
 
+struct broker_policy;
 struct settings;
 
 struct broker_options {
     const char *state_directory; /* where later agents find it */
     const struct settings *settings;
+    const struct broker_policy *policy; /* what it may run; NULL: anything */
     const struct child_origin *origin; /* what children get; NULL: what the caller has now */
 };
 

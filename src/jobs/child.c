@@ -1,29 +1,41 @@
 /* SPDX-License-Identifier: MIT */
 #include "jobs/child.h"
 
+#include "jobs/child-gate.h"
 #include "jobs/child-user.h"
+#include "security/program-rule.h"
 
 #include <fcntl.h>
 #include <paths.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #define OOM_FILE "/proc/self/oom_score_adj"
 
-/* Written as one piece, which a pipe neither splits nor mixes. */
-struct note {
-    int outcome;
-    int stage;
-    int error;
-};
-
-static _Noreturn void tell_and_end(int note_fd, enum child_outcome outcome, enum broker_stage stage)
+/* A note is written as one piece, which a pipe neither splits nor mixes. */
+static _Noreturn void tell_and_end(int note_fd, const struct child_note *note)
 {
-    struct note note = {.outcome = outcome, .stage = stage, .error = errno};
-    ssize_t written = write(note_fd, &note, sizeof(note));
-    _exit(written == sizeof(note) ? 127 : 126);
+    ssize_t written = write(note_fd, note, sizeof(*note));
+    _exit(written == sizeof(*note) ? 127 : 126);
+}
+
+static _Noreturn void fail(int note_fd, enum broker_stage stage, int error)
+{
+    const struct child_note note = {.outcome = CHILD_FAILED, .stage = stage, .error = error};
+    tell_and_end(note_fd, &note);
+}
+
+/* It may not be run, or not as it has to be; `error` is negative. */
+static _Noreturn void fail_policy(int note_fd, int error, const char *reason)
+{
+    struct child_note note = {
+        .outcome = CHILD_FAILED, .stage = BROKER_STAGE_POLICY, .error = -error};
+    snprintf(note.reason, sizeof(note.reason), "%s", reason);
+    tell_and_end(note_fd, &note);
 }
 
 static void reset_signals(void)
@@ -60,21 +72,29 @@ void child_close_from(unsigned first)
 }
 
 /*
- * Puts the three descriptors in their places and the note's pipe at 3, and closes the rest. The
- * sources are all above 2, so 0 to 2 overwrite none of them; the note's pipe comes last.
+ * Puts the three descriptors in their places, the note's at 3 and the program's, if it is open
+ * (else -1), at 4, and closes the rest. The sources are all above 2, so 0 to 2 overwrite none of
+ * them; the other two are first moved out of each other's way.
  */
-static int arrange_fds(const struct child_spec *spec, int *note_fd)
+static int arrange_fds(const struct child_spec *spec, int *note_fd, int *program_fd)
 {
     for (int i = 0; i < 3; i++) {
         if (dup2(spec->fds[i], i) < 0)
             return -1;
     }
+    if (*program_fd >= 0 && (*program_fd = fcntl(*program_fd, F_DUPFD_CLOEXEC, 5)) < 0)
+        return -1;
     if (*note_fd != 3) {
         if (dup3(*note_fd, 3, O_CLOEXEC) < 0)
             return -1;
         *note_fd = 3;
     }
-    child_close_from(4);
+    if (*program_fd >= 0) {
+        if (dup3(*program_fd, 4, O_CLOEXEC) < 0)
+            return -1;
+        *program_fd = 4;
+    }
+    child_close_from(*program_fd >= 0 ? 5 : 4);
     return 0;
 }
 
@@ -149,12 +169,6 @@ static void exec_in_path(const struct child_spec *spec)
     free(path);
 }
 
-static _Noreturn void fail(int note_fd, enum broker_stage stage, int error)
-{
-    errno = -error;
-    tell_and_end(note_fd, CHILD_FAILED, stage);
-}
-
 /* Fills in the environment that the program will have. */
 static void settle_user(struct child_spec *spec, struct child_user *user, int note_fd)
 {
@@ -165,49 +179,116 @@ static void settle_user(struct child_spec *spec, struct child_user *user, int no
     }
     int error = child_user_find(spec->user, user);
     if (error)
-        fail(note_fd, BROKER_STAGE_USER, error);
+        fail(note_fd, BROKER_STAGE_USER, -error);
     spec->environment = child_user_environment(user, spec->environment);
     if (!spec->environment)
-        fail(note_fd, BROKER_STAGE_SETUP, -ENOMEM);
+        fail(note_fd, BROKER_STAGE_SETUP, ENOMEM);
 }
 
-static _Noreturn void run_child(const struct child_spec *given_spec, int note_fd)
+static void settle_fds(const struct child_spec *spec, int *note_fd, int *program_fd)
 {
-    struct child_spec own_spec = *given_spec, *spec = &own_spec;
-    struct child_user user;
-    if (spec->pid_is_taken && spec->pid_is_taken(spec->context, getpid()))
-        tell_and_end(note_fd, CHILD_PID_TAKEN, BROKER_STAGE_SETUP);
+    if (arrange_fds(spec, note_fd, program_fd) < 0 ||
+        setrlimit(RLIMIT_NOFILE, &spec->origin->open_files) < 0)
+        fail(*note_fd, BROKER_STAGE_SETUP, errno);
+}
 
-    reset_signals();
-    umask(spec->origin->umask);
-    restore_oom_score(spec->origin->oom_score_adj);
-    if (setsid() < 0)
-        tell_and_end(note_fd, CHILD_FAILED, BROKER_STAGE_SETUP);
+/* Where no rules are: as what was asked for. */
+static _Noreturn void run_freely(struct child_spec *spec, int note_fd)
+{
+    struct child_user user;
+    int no_fd = -1;
     /* Before the descriptors are closed: a name service may leave some open. */
     settle_user(spec, &user, note_fd);
-    if (arrange_fds(spec, &note_fd) < 0 || setrlimit(RLIMIT_NOFILE, &spec->origin->open_files) < 0)
-        tell_and_end(note_fd, CHILD_FAILED, BROKER_STAGE_SETUP);
+    settle_fds(spec, &note_fd, &no_fd);
     int error = spec->user ? child_user_become(&user) : 0;
     if (error)
-        fail(note_fd, BROKER_STAGE_USER, error);
+        fail(note_fd, BROKER_STAGE_USER, -error);
     /* With the user's rights: it may be one that only they can enter. */
     if (spec->directory && chdir(spec->directory) < 0)
-        tell_and_end(note_fd, CHILD_FAILED, BROKER_STAGE_DIRECTORY);
-
+        fail(note_fd, BROKER_STAGE_DIRECTORY, errno);
     if (spec->program[0] == '\0')
         errno = ENOENT;
     else if (strchr(spec->program, '/'))
         exec_path(spec->program, spec);
     else
         exec_in_path(spec);
-    tell_and_end(note_fd, CHILD_FAILED, BROKER_STAGE_EXEC);
+    fail(note_fd, BROKER_STAGE_EXEC, errno);
+}
+
+/* Tells which rule it is, and asks whether one more may run under it where that is limited. */
+static void tell_rule(int note_fd, const struct child_permit *permit)
+{
+    const struct child_note note = {
+        .outcome = CHILD_MATCHED,
+        .rule = permit->rule_index,
+        .awaits_answer = permit->rule->at_once > 0,
+    };
+    char answer = 0, reason[CHILD_REASON_MAX];
+    if (write(note_fd, &note, sizeof(note)) != sizeof(note))
+        _exit(126);
+    if (!note.awaits_answer || (read(note_fd, &answer, 1) == 1 && answer))
+        return;
+    snprintf(reason, sizeof(reason),
+             "%llu programs are running, which the rule [program %s] allows "
+             "at once",
+             (unsigned long long)permit->rule->at_once, permit->rule->name);
+    fail_policy(note_fd, -EBUSY, reason);
+}
+
+static _Noreturn void run_by_rule(const struct child_spec *spec, int note_fd)
+{
+    static struct child_permit permit;
+    char reason[CHILD_REASON_MAX];
+    const struct child_request request = {
+        .program = spec->program,
+        .arguments = spec->arguments,
+        .environment = spec->environment,
+        .search_path = spec->search_path,
+        .directory = spec->directory,
+        .user = spec->user,
+    };
+    int error = child_gate_pass(spec->gate, &request, &permit, reason);
+    if (error)
+        fail_policy(note_fd, error, reason);
+    tell_rule(note_fd, &permit);
+    settle_fds(spec, &note_fd, &permit.program_fd);
+    error = child_gate_confine(spec->gate, &permit, reason);
+    if (error)
+        fail_policy(note_fd, error, reason);
+    fail(note_fd, BROKER_STAGE_EXEC, -child_gate_exec(&permit));
+}
+
+static _Noreturn void run_child(const struct child_spec *given_spec, int note_fd)
+{
+    static const struct child_note pid_is_taken = {.outcome = CHILD_PID_TAKEN};
+    struct child_spec spec = *given_spec;
+    if (spec.pid_is_taken && spec.pid_is_taken(spec.context, getpid()))
+        tell_and_end(note_fd, &pid_is_taken);
+
+    reset_signals();
+    umask(spec.origin->umask);
+    restore_oom_score(spec.origin->oom_score_adj);
+    if (setsid() < 0)
+        fail(note_fd, BROKER_STAGE_SETUP, errno);
+    if (spec.gate)
+        run_by_rule(&spec, note_fd);
+    run_freely(&spec, note_fd);
+}
+
+/* With rules there may be an answer to a note; else a pipe, which costs less, is enough. */
+static int open_note(const struct child_spec *spec, int ret_ends[2])
+{
+    int error = spec->gate ? socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_ends)
+                           : pipe2(ret_ends, O_CLOEXEC);
+    return error < 0 ? -errno : 0;
 }
 
 int child_fork(const struct child_spec *spec, struct child *ret_child)
 {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return -errno;
+    int error = open_note(spec, ends);
+    if (error)
+        return error;
     _cleanup_close_ int note_fd = ends[0];
     _cleanup_close_ int child_end = ends[1];
     if (fcntl(note_fd, F_SETFL, O_NONBLOCK) < 0)
@@ -229,7 +310,7 @@ int child_fork(const struct child_spec *spec, struct child *ret_child)
     if (pidfd < 0) {
         /* No kernel memory. Waiting here could last for ever (its exec may hang), so it is killed
          * and stays a zombie: better than a broker that stands still. */
-        int error = errno;
+        error = errno;
         kill(pid, SIGKILL);
         return -error;
     }
@@ -237,20 +318,24 @@ int child_fork(const struct child_spec *spec, struct child *ret_child)
     return 0;
 }
 
-enum child_outcome child_read_note(int note_fd, enum broker_stage *ret_stage, int *ret_error)
+void child_read_note(int note_fd, struct child_note *ret_note)
 {
-    struct note note;
     ssize_t got;
     do
-        got = read(note_fd, &note, sizeof(note));
+        got = read(note_fd, ret_note, sizeof(*ret_note));
     while (got < 0 && errno == EINTR);
-    if (got < 0)
-        return CHILD_UNDECIDED;
-    if (got != sizeof(note))
-        return CHILD_RUNS;
-    *ret_stage = note.stage;
-    *ret_error = note.error;
-    return note.outcome == CHILD_PID_TAKEN ? CHILD_PID_TAKEN : CHILD_FAILED;
+    /* One that was killed has closed it, too: its end comes. */
+    if (got != sizeof(*ret_note))
+        ret_note->outcome =
+            got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? CHILD_UNDECIDED : CHILD_RUNS;
+    ret_note->reason[sizeof(ret_note->reason) - 1] = '\0';
+}
+
+void child_answer(int note_fd, bool goes_on)
+{
+    const char answer = goes_on;
+    /* A child that is gone needs none. */
+    (void)!send(note_fd, &answer, sizeof(answer), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void child_origin_read(struct child_origin *origin)

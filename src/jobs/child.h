@@ -24,6 +24,7 @@
 
 #include "base/cleanup.h"
 #include "jobs/broker-protocol.h"
+#include "jobs/child-gate.h"
 
 /* What the agent was started with, and what its children get. */
 struct child_origin {
@@ -39,6 +40,7 @@ struct child_spec {
     const char *search_path;  /* else this one; NULL: what execvp(3) takes then */
     const char *directory;    /* to work in; NULL: as it is */
     const char *user;         /* to become (child-user.h); NULL: as it is */
+    const struct child_gate *gate; /* that it has to pass (child-gate.h); NULL: none */
     int fds[3];               /* what becomes 0, 1 and 2; each above 2 */
     const struct child_origin *origin;
 
@@ -51,7 +53,7 @@ struct child_spec {
 struct child {
     pid_t pid;
     int pidfd;   /* readable once it has ended */
-    int note_fd; /* readable once it is known how the exec went; non-blocking */
+    int note_fd; /* readable once there is a note of how the exec went; non-blocking */
 };
 
 #define CHILD_INIT                           \
@@ -67,10 +69,23 @@ enum child_outcome {
     CHILD_RUNS,      /* the program runs (or ran) */
     CHILD_FAILED,    /* it does not: `stage` and `error` say why */
     CHILD_PID_TAKEN, /* fork again */
+    CHILD_MATCHED,   /* `rule` allows it; another note follows */
 };
 
-/* Reads how the exec went. `error` is a positive errno. Never blocks. */
-enum child_outcome child_read_note(int note_fd, enum broker_stage *ret_stage, int *ret_error);
+struct child_note {
+    enum child_outcome outcome;
+    enum broker_stage stage;
+    int error;                     /* a positive errno */
+    size_t rule;                   /* its index */
+    bool awaits_answer;            /* child_answer() decides whether it goes on */
+    char reason[CHILD_REASON_MAX]; /* for the client; with BROKER_STAGE_POLICY */
+};
+
+/* Reads the next note of how the exec went; its outcome always says something. Never blocks. */
+void child_read_note(int note_fd, struct child_note *ret_note);
+
+/* Lets a child go on that awaits it, or not: then it fails. Never blocks. */
+void child_answer(int note_fd, bool goes_on);
 
 /* Fills in what the calling process has now. */
 void child_origin_read(struct child_origin *origin);

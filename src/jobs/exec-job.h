@@ -52,13 +52,13 @@ struct exec_job {
     enum broker_capture capture;
     int wait_status; /* as waitpid() has it; of a job that is done */
     bool has_timed_out;
-    uint32_t profile; /* of the channel that it was started from */
     struct exec_output outputs[BROKER_STREAMS];
 
     bool takes_input; /* more may be written to its standard input */
     uint64_t input_sent_bytes;
     uint64_t input_taken_bytes; /* of those; the program may have read them */
 
+    const char *refusal; /* why the policy refused it; only while its start is told to have failed */
     exec_started started; /* NULL once called, or when nobody waits */
     void *started_context;
 

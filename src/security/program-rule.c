@@ -7,7 +7,7 @@
 #include "security/profile.h"
 
 /* Of a path or name in a refusal. */
-enum { SHOWN_BYTES = 200 };
+enum { SHOWN_BYTES = 200, SHOWN_REASON_BYTES = 400 };
 
 /* --- one argument --- */
 
@@ -176,7 +176,10 @@ int program_rules_match(const struct program_rules *rules, const struct program_
             return 0;
         }
         /* Of several rules for one program the first one's reason is as good as any. */
-        if (!has_reason)
+        if (!has_reason && rule->file)
+            snprintf(ret_reason, PROGRAM_REFUSAL_MAX, "%.*s (%.*s:%u)", SHOWN_REASON_BYTES, reason,
+                     SHOWN_BYTES / 2, rule->file, rule->line);
+        else if (!has_reason)
             memcpy(ret_reason, reason, sizeof(reason));
         has_reason = true;
     }

@@ -34,6 +34,7 @@
 
 static char state_directory[64];
 static struct settings settings;
+static const struct broker_policy *broker_policy; /* of the brokers that are started */
 static pid_t started_brokers[8];
 static size_t started_broker_count;
 
@@ -119,6 +120,7 @@ static inline size_t count_sockets(void)
 static inline int harness_setup(void **state)
 {
     started_broker_count = 0;
+    broker_policy = NULL;
     strcpy(state_directory, "/tmp/test-broker-XXXXXX");
     settings_init(&settings);
     return mkdtemp(state_directory) ? 0 : -1;
@@ -141,7 +143,8 @@ static inline int harness_teardown(void **state)
 static inline struct broker_process start_broker(void)
 {
     struct broker_process process = BROKER_PROCESS_INIT;
-    struct broker_options options = {.state_directory = state_directory, .settings = &settings};
+    struct broker_options options = {
+        .state_directory = state_directory, .settings = &settings, .policy = broker_policy};
     assert_int_equal(broker_start(&options, &process), 0);
     assert_int_equal(process.listener_error, 0);
     assert_true(started_broker_count < ARRAY_SIZE(started_brokers));

@@ -605,7 +605,7 @@ static void test_an_older_broker_is_taken_over(void **state)
     struct exec_job *exec = exec_job_of(job);
     assert_int_equal(exec->wait_status, W_EXITCODE(5, 0));
     assert_false(exec->has_timed_out);
-    assert_int_equal(exec->profile, 0);
+    assert_int_equal(exec->job.profile, 0);
     check_output(exec, 0, "old\n");
 
     struct exec_job *running = exec_job_of(job_table_find_pid(table, 4000001));

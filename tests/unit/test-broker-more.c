@@ -14,6 +14,10 @@
 #include "broker-harness.h"
 #include "base/log.h"
 #include "jobs/broker-job.h"
+#include "jobs/broker-policy.h"
+#include "security/capabilities.h"
+#include "security/profile.h"
+#include "security/program-rule.h"
 
 static struct broker_process broker;
 
@@ -379,6 +383,107 @@ static void test_whose_it_is_stays_known(void **state)
     close(fd);
 }
 
+/* --- rules: an agent that asks for more than it may --- */
+
+static struct program_rule shell_rule = {
+    .name = (char *)"shell",
+    .profiles = PROFILE_BIT(PROFILE_FULL),
+    .timeout_s = 1000,
+    .at_once = 1,
+    .output_bytes = 5,
+};
+static struct program_rules rules = {&shell_rule, 1};
+static const char *const keys[] = {"/proc/self/exe", "--keys", NULL};
+static const char *const *const own_programs[] = {keys};
+static const char *const none[] = {NULL};
+static const struct broker_policy policy = {
+    .rules = &rules,
+    .exec_profiles = PROFILE_BIT(PROFILE_FULL),
+    .own_programs = own_programs,
+    .own_program_count = 1,
+    .own_folders = none,
+    .own_environment = none,
+};
+
+static void begin_with_rules(void)
+{
+    static char shell[PATH_MAX];
+    assert_non_null(realpath("/bin/sh", shell));
+    shell_rule.path = shell;
+    broker_policy = &policy;
+    begin();
+}
+
+static void expect_refused(uint64_t job, const char *reason)
+{
+    struct broker_message failed = expect(broker.fd, BROKER_SPAWN_FAILED, job);
+    assert_int_equal(failed.failed.stage, BROKER_STAGE_POLICY);
+    assert_int_equal(failed.failed.error, EPERM);
+    if (!strstr(failed.failed.reason, reason))
+        fail_msg("'%s' is not about '%s'", failed.failed.reason, reason);
+}
+
+static void ask(uint64_t job, const char *program, unsigned profile, bool is_own)
+{
+    const char *const words[] = {program};
+    struct spawn_request request = {.program = program, .arguments = words, .argument_count = 1};
+    struct broker_message message = {
+        .type = BROKER_SPAWN,
+        .job = job,
+        .spawn = {.flags = is_own ? BROKER_IS_OWN : 0, .profile = profile},
+    };
+    struct spawn_payload payload = SPAWN_PAYLOAD_INIT;
+    assert_int_equal(spawn_payload_build(&request, &payload), 0);
+    send_with_fd(broker.fd, &message, sizeof(message), payload.fd);
+    spawn_payload_deinit(&payload);
+}
+
+static void test_the_broker_has_its_own_copy_of_the_rules(void **state)
+{
+    begin_with_rules();
+    ask(1, "/bin/true", PROFILE_FULL, false);
+    expect_refused(1, "no [program] rule of the profile full allows");
+    ask(2, "/bin/sh", PROFILE_BACKUP, false);
+    expect_refused(2, "guest-exec is not enabled for the profile backup");
+    ask(3, "/bin/sh", 77, false);
+    expect_refused(3, "guest-exec is not enabled");
+    /* To say that it is one's own is no way around. */
+    ask(4, "/bin/sh", PROFILE_FULL, true);
+    expect_refused(4, "no enabled command has such a program");
+    ask(5, "/proc/self/exe", PROFILE_FULL, true);
+    expect_refused(5, "no enabled command has such a program");
+}
+
+static void test_what_a_rule_limits_the_broker_keeps(void **state)
+{
+    struct capability_sets sets;
+    if (capabilities_read(&sets) == -EOPNOTSUPP)
+        skip(); /* no program is run by a rule */
+    const char *gate = make_fifo("gate");
+    char script[256];
+    snprintf(script, sizeof(script), "echo 0123456789; read x <%s", gate);
+    begin_with_rules();
+    spawn_shell(broker.fd, 1, BROKER_CAPTURE_STDOUT, script);
+    expect(broker.fd, BROKER_SPAWNED, 1);
+    expect(broker.fd, BROKER_OUTPUT, 1);
+    spawn_shell(broker.fd, 2, BROKER_CAPTURE_NONE, "true");
+    struct broker_message failed = expect(broker.fd, BROKER_SPAWN_FAILED, 2);
+    assert_int_equal(failed.failed.stage, BROKER_STAGE_POLICY);
+    assert_string_equal(failed.failed.reason,
+                        "1 programs are running, which the rule [program shell] allows at once");
+    open_gate(gate);
+    struct broker_message exited = expect(broker.fd, BROKER_EXITED, 1);
+    assert_int_equal(exited.facts.streams[0].size_bytes, 5);
+    assert_true(exited.facts.streams[0].is_truncated);
+    /* Its place is free, and its time the shorter one. */
+    shell_rule.timeout_s = 1000; /* (the broker's copy is its own) */
+    spawn(3, "exec sleep 1000", (struct spawn_request){.timeout_ms = 500});
+    struct story story = expect_story(broker.fd, 3);
+    assert_int_equal(story.exited.facts.wait_status, SIGTERM);
+    tell(broker.fd, BROKER_RELEASE, 1);
+    tell(broker.fd, BROKER_RELEASE, 3);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -399,6 +504,8 @@ int main(void)
         TEST(test_a_program_that_closes_its_input),
         TEST(test_who_kept_the_input_does_not_keep_the_broker),
         TEST(test_whose_it_is_stays_known),
+        TEST(test_the_broker_has_its_own_copy_of_the_rules),
+        TEST(test_what_a_rule_limits_the_broker_keeps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,6 +32,9 @@ struct run {
     enum child_outcome outcome;
     enum broker_stage stage;
     int error;
+    size_t rule; /* that it was matched by */
+    unsigned matched;
+    char reason[CHILD_REASON_MAX];
     pid_t pid;
     int status;
     char output[8192];
@@ -72,8 +75,19 @@ static struct run run_child(struct child_spec *spec)
     close(null_fd);
 
     read_to_end(ends[0], &run);
-    wait_readable(child.note_fd);
-    run.outcome = child_read_note(child.note_fd, &run.stage, &run.error);
+    struct child_note note = {.outcome = CHILD_UNDECIDED};
+    do {
+        wait_readable(child.note_fd);
+        child_read_note(child.note_fd, &note);
+        if (note.outcome == CHILD_MATCHED) {
+            run.matched++;
+            run.rule = note.rule;
+        }
+    } while (note.outcome == CHILD_MATCHED);
+    run.outcome = note.outcome;
+    run.stage = note.stage;
+    run.error = note.error;
+    memcpy(run.reason, note.reason, sizeof(run.reason));
     wait_readable(child.pidfd);
     assert_int_equal(waitpid(child.pid, &run.status, WNOHANG), child.pid);
     run.pid = child.pid;
@@ -295,16 +309,16 @@ static void test_a_note_is_read_without_waiting(void **state)
                               .origin = &origin};
     assert_int_equal(child_fork(&spec, &child), 0);
     kill(child.pid, SIGSTOP);
-    enum broker_stage stage;
-    int error;
+    struct child_note note;
     /* Stopped before or after its exec: the note can be read without waiting either way. */
-    enum child_outcome outcome = child_read_note(child.note_fd, &stage, &error);
-    assert_true(outcome == CHILD_UNDECIDED || outcome == CHILD_RUNS);
+    child_read_note(child.note_fd, &note);
+    assert_true(note.outcome == CHILD_UNDECIDED || note.outcome == CHILD_RUNS);
     kill(child.pid, SIGKILL);
     wait_readable(child.pidfd);
     assert_int_equal(waitpid(child.pid, NULL, WNOHANG), child.pid);
     /* One that was killed before its exec is over, too. */
-    assert_int_equal(child_read_note(child.note_fd, &stage, &error), CHILD_RUNS);
+    child_read_note(child.note_fd, &note);
+    assert_int_equal(note.outcome, CHILD_RUNS);
     close(child.pidfd);
     close(child.note_fd);
     close(ends[0]);

@@ -17,7 +17,7 @@ class Difference:
 
 DIFFERENCES = {
     "policy": Difference(
-        "test_policy",
+        "test_policy test_policy_exec",
         "has no profiles, no rules, no peers and no audit.",
         "A host is to be able to do only what it was allowed to."),
     "0xff-is-answered": Difference(
