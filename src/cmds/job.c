@@ -173,6 +173,8 @@ static void write_exec(struct json_writer *reply, struct exec_job *exec)
         json_member_int(reply, "signal", WTERMSIG(exec->wait_status));
     else if (exec->job.state == JOB_DONE)
         json_member_int(reply, "exitcode", WEXITSTATUS(exec->wait_status));
+    if (exec->job.state == JOB_DONE && exec->has_timed_out)
+        json_member_bool(reply, "timed-out", true);
     for (size_t i = 0; i < BROKER_STREAMS; i++)
         if (is_captured(exec, i))
             json_member_uint(reply, names[i], output_bytes(exec, i));

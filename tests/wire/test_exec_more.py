@@ -66,6 +66,26 @@ def test_time_is_up(shared):
     assert result.reply["timed-out"] is True
 
 
+def test_a_job_says_so_too(shared):
+    pid = shell(shared, "exec sleep 1000", time_limit=1)
+    job = [job for job in shared.cmd("bellhop-job-list")["jobs"] if job.get("pid") == pid][0]
+
+    def status_of_job():
+        return shared.cmd("bellhop-job-status", {"id": job["id"]})
+
+    assert "timed-out" not in status_of_job()
+    reply = wait_until(lambda: status_of_job() if status_of_job()["state"] == "done" else None, 20,
+                       "the end of the job")
+    assert (reply["signal"], reply["timed-out"]) == (signal.SIGTERM, True)
+
+
+def test_input_by_the_jobs_id(shared):
+    pid = start(shared, "/bin/cat", stdin_open=True, capture_output=True)
+    job = [job for job in shared.cmd("bellhop-job-list")["jobs"] if job.get("pid") == pid][0]
+    assert give(shared, job["id"], b"by id", eof=True, by="id") == 5
+    assert wait(shared, pid).out == b"by id"
+
+
 def test_time_is_not_up(shared):
     result = run_shell(shared, "exit 3", time_limit=1000)
     assert result.reply == {"exited": True, "exitcode": 3}
