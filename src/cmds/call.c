@@ -114,6 +114,21 @@ void call_complete(struct call *call)
     task_finish(&call->task);
 }
 
+void call_go_on(struct call *call)
+{
+    task_go_on(&call->task);
+}
+
+static bool may_expire(struct task *task)
+{
+    return list_entry(task, struct call, task)->command->flags & CMD_EXPIRES;
+}
+
+void call_cancel_earlier(struct call *call)
+{
+    task_cancel_earlier(&call->task, may_expire);
+}
+
 void call_on_delivery(struct call *call,
                       void (*told)(void *services, enum delivery what, uint64_t token),
                       uint64_t token)

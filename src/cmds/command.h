@@ -38,6 +38,7 @@ enum call_next {
     CALL_CONTINUE, /* go on to the next hook; after the last one, answer */
     CALL_ANSWER,   /* answer now: with the error if one was set, else with what was written */
     CALL_PENDING,  /* call_complete() will be called later, on the loop (not from `run` on a worker) */
+    CALL_RUN_AGAIN, /* from `finish`: go back to `run`, on a worker */
 };
 
 typedef enum call_next (*call_hook)(struct call *call);
@@ -59,6 +60,7 @@ enum command_flags {
     CMD_DECIDES = 1 << 20,            /* a hook asks the rules, and says call_decided() itself */
     CMD_JOB = 1 << 16,    /* its calls are jobs, from their admission on: cmds/command-job.h */
     CMD_NO_JOB = 1 << 17, /* bellhop-job-start refuses it */
+    CMD_URGENT = 1 << 11,             /* waits neither for its turn (io/session.h) nor for its lane */
 };
 
 struct command {
@@ -175,6 +177,18 @@ bool call_is_cancelled(struct call *call);
 
 /* ON_LOOP: ends a call whose hook returned CALL_PENDING. */
 void call_complete(struct call *call) ON_LOOP;
+
+/*
+ * ON_LOOP: has such a call go on with `run`, on a worker. If its client has been given an error
+ * meanwhile, because of a deadline, it is released instead.
+ */
+void call_go_on(struct call *call) ON_LOOP;
+
+/*
+ * ON_LOOP: cancels the calls of this one's lane that came before it on any channel, have not begun, and
+ * may expire (CMD_EXPIRES). Their clients get an error.
+ */
+void call_cancel_earlier(struct call *call) ON_LOOP;
 
 /*
  * ON_LOOP (`prepare`, `finish`, or `run` with CMD_ON_LOOP): has `told` called on the loop, with

@@ -157,6 +157,8 @@ static enum task_next call_finish(struct call *call)
     enum call_next next = CALL_ANSWER;
     if (call->command->finish && !call->error.is_set)
         next = call->command->finish(call);
+    if (next == CALL_RUN_AGAIN)
+        return TASK_TO_WORKER;
     return next == CALL_PENDING ? TASK_PENDING : TASK_FINISHED;
 }
 
@@ -256,6 +258,7 @@ static void call_tell_understood(struct call *call)
     struct request_traits traits = {
         .is_fence = flags & CMD_FENCE,
         .is_reserved = flags & CMD_RESERVED,
+        .is_urgent = flags & CMD_URGENT,
         .has_id = call->id.length > 0,
     };
     if (call->command && !call->error.is_set && call->command->reply_bytes)
@@ -342,6 +345,7 @@ bool dispatcher_submit(struct dispatcher *dispatcher, struct call *call)
     call->task.deadline_ms = dispatcher->deadline_ms[call->command_index];
     call->task.origin = call->endpoint->number;
     call->task.rescue = call->command->flags & CMD_RESCUE;
+    call->task.is_urgent = call->command->flags & CMD_URGENT;
     if (task_submit(dispatcher->options.scheduler, &call->task, lane) == 0)
         call->is_submitted = true;
     else
@@ -355,6 +359,12 @@ static void on_admitted(void *context, struct request *request)
     struct call *call = request_data(request);
     if (!call || call->error.is_set)
         return;
+    /* What came later and could not wait has had its effect: this one's time is over. */
+    if (request_is_overtaken(request) && call->command->flags & CMD_EXPIRES) {
+        wire_error_set(&call->error, WIRE_GENERIC_ERROR, "%s was cancelled before it began",
+                       call->command->name);
+        return;
+    }
     bool is_submitted = dispatcher_submit(context, call);
     (void)is_submitted; /* else its error is the answer */
 }

@@ -32,6 +32,7 @@ struct line {
     struct list ordered;      /* admitted, without id: the first one has its turn */
     struct list side_by_side; /* admitted, with id: all may have their turn */
     size_t waiting_by_id;     /* of these, how many have not had it yet */
+    size_t waiting_urgent;    /* how many urgent requests have not begun yet */
     bool is_pumping;          /* line_pump() is on the stack, and will look again */
 };
 
@@ -40,13 +41,19 @@ struct request {
     struct list in_line;
     struct endpoint *endpoint;
     uint64_t arrived_ms;
+    uint64_t sequence;       /* counts the session's requests */
     uint64_t written_before; /* replies that were written when it arrived */
     size_t bytes;            /* in the endpoint's pending_bytes */
     struct request_traits traits;
     bool is_understood;
+    bool is_ordered;       /* in the line's `ordered` */
     bool is_counted;       /* in the endpoint's pending requests */
     bool is_refused;       /* counts in the session's refused_bytes instead */
     bool is_waiting_by_id; /* counts in the line's waiting_by_id */
+    bool is_waiting_urgent; /* counts in the line's waiting_urgent */
+    bool is_overtaken;
+    bool is_answered; /* before its turn: `reply` waits for that, the handler is done with it */
+    struct reply reply;
     bool has_turn;
     size_t promised_bytes; /* in the session's */
     void *data;            /* the handler's */
@@ -66,6 +73,7 @@ struct session {
     size_t refused_bytes;
     size_t promised_bytes; /* of replies that are being made */
     uint64_t now_ms;
+    uint64_t arrived_count;
     bool is_advancing; /* somebody on the stack moves the lines, and will look again */
     bool has_failed;   /* a request or a reply got lost for want of memory */
 };
@@ -84,6 +92,12 @@ bool line_is_empty(const struct line *line);
 /* Frees the line if nothing can come to it any more. */
 void line_put(struct line *line);
 
+/*
+ * When the line's next urgent request may begin, if nothing moves before; 0: there is none, or the
+ * line does not move at all.
+ */
+uint64_t line_urgent_at_ms(const struct line *line);
+
 /* Admits what was understood, and lets begin what may. May free the line. */
 void line_pump(struct line *line);
 
@@ -93,8 +107,11 @@ void line_pump(struct line *line);
  */
 bool line_give_up(struct line *line);
 
-/* The request is answered without having had its turn. */
+/* The request has its turn, or is answered without having had it. */
 void request_wait_no_more(struct request *request);
+
+/* Puts its reply, which is taken, into the output, and frees it. The line is to be pumped then. */
+void request_send_take(struct request *request, struct reply *reply);
 
 /* Nothing of it will be output, or what will be is. */
 void request_take_back_promise(struct request *request, struct session *session);

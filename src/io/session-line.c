@@ -65,7 +65,62 @@ static bool request_may_begin(const struct request *request)
 void request_wait_no_more(struct request *request)
 {
     request->line->waiting_by_id -= request->is_waiting_by_id;
+    request->line->waiting_urgent -= request->is_waiting_urgent;
     request->is_waiting_by_id = false;
+    request->is_waiting_urgent = false;
+}
+
+/* When all that came before it in its line is answered or old enough; 0: it is. */
+static uint64_t request_urgent_at_ms(const struct request *request)
+{
+    const struct line *line = request->line;
+    const struct list *lists[] = {&line->arrived, &line->ordered, &line->side_by_side};
+    uint64_t at_ms = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+        const struct request *other;
+        list_for_each (other, lists[i], struct request, in_line)
+            if (other->sequence < request->sequence && !other->is_answered &&
+                other->arrived_ms + SESSION_GRACE_MS > at_ms)
+                at_ms = other->arrived_ms + SESSION_GRACE_MS;
+    }
+    return at_ms;
+}
+
+/* Nobody looks at the clock for a line that was given up; what came before is old there. */
+static bool request_is_in_time(const struct request *request)
+{
+    const struct session *session = request->line->session;
+    return !request->is_waiting_urgent || !session ||
+           request_urgent_at_ms(request) <= session->now_ms;
+}
+
+/* The next urgent one among these that has not begun and that `is_in_time`, or NULL. */
+static struct request *find_urgent(const struct list *requests)
+{
+    struct request *request;
+    list_for_each (request, requests, struct request, in_line)
+        if (request->is_waiting_urgent && request_is_in_time(request))
+            return request;
+    return NULL;
+}
+
+uint64_t line_urgent_at_ms(const struct line *line)
+{
+    const struct list *lists[] = {&line->arrived, &line->ordered, &line->side_by_side};
+    uint64_t first_ms = 0;
+    if (line->fence || line->waiting_urgent == 0)
+        return 0;
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+        const struct request *request;
+        list_for_each (request, lists[i], struct request, in_line) {
+            if (!request->is_waiting_urgent)
+                continue;
+            uint64_t at_ms = request_urgent_at_ms(request);
+            if (first_ms == 0 || at_ms < first_ms)
+                first_ms = at_ms > 0 ? at_ms : 1;
+        }
+    }
+    return first_ms;
 }
 
 static void request_begin(struct request *request)
@@ -108,6 +163,7 @@ static void line_admit(struct line *line, struct request *request)
     list_remove(&request->in_line);
     bool by_id = request->traits.has_id;
     list_append(by_id ? &line->side_by_side : &line->ordered, &request->in_line);
+    request->is_ordered = !by_id;
     request->is_waiting_by_id = by_id;
     line->waiting_by_id += by_id;
     line->handler->admitted(line->handler_context, request);
@@ -117,14 +173,38 @@ static void line_admit(struct line *line, struct request *request)
 static struct request *line_next(struct line *line)
 {
     struct request *request = list_first(&line->ordered, struct request, in_line);
-    if (request && !request->has_turn && request_may_begin(request))
+    if (request && !request->has_turn && request_may_begin(request) && request_is_in_time(request))
+        return request;
+    if (line->waiting_urgent > 0 && (request = find_urgent(&line->ordered)))
         return request;
     if (line->waiting_by_id == 0)
         return NULL;
     list_for_each (request, &line->side_by_side, struct request, in_line)
-        if (request->is_waiting_by_id && request_may_begin(request))
+        if (request->is_waiting_by_id && request_may_begin(request) && request_is_in_time(request))
             return request;
     return NULL;
+}
+
+/* The next one to be admitted, or NULL. An urgent one may come before those that have to wait. */
+static struct request *line_next_admitted(struct line *line)
+{
+    struct request *request = list_first(&line->arrived, struct request, in_line);
+    if (!request || request_may_be_admitted(request))
+        return request;
+    struct request *urgent = line->waiting_urgent > 0 ? find_urgent(&line->arrived) : NULL, *other;
+    if (!urgent)
+        return NULL;
+    list_for_each (other, &line->arrived, struct request, in_line)
+        other->is_overtaken |= other->sequence < urgent->sequence;
+    return urgent;
+}
+
+/* What was answered before its turn is sent at its turn. */
+static void line_send_answered(struct line *line)
+{
+    struct request *request;
+    while ((request = list_first(&line->ordered, struct request, in_line)) && request->is_answered)
+        request_send_take(request, &request->reply);
 }
 
 void line_pump(struct line *line)
@@ -133,8 +213,9 @@ void line_pump(struct line *line)
         return;
     line->is_pumping = true;
     while (!line->fence) {
-        struct request *request = list_first(&line->arrived, struct request, in_line);
-        if (request && request_may_be_admitted(request)) {
+        line_send_answered(line);
+        struct request *request = line_next_admitted(line);
+        if (request) {
             line_admit(line, request);
             continue;
         }
@@ -153,6 +234,10 @@ static void request_give_up(struct request *request, struct session *session)
     if (request->is_refused)
         session->refused_bytes -= REFUSAL_BYTES;
     request->is_refused = false;
+    if (request->is_answered) {
+        request_send_take(request, &request->reply); /* to nobody */
+        return;
+    }
     request->line->handler->given_up(request->line->handler_context, request);
 }
 

@@ -96,6 +96,9 @@ static void session_advance(struct session *session)
            until_ms <= session->now_ms) {
         session_pass_fence(session, line);
     }
+    list_for_each (line, &session->lines, struct line, in_session)
+        if (line->waiting_urgent > 0)
+            line_pump(line);
     session->is_advancing = false;
 }
 
@@ -110,7 +113,13 @@ uint64_t session_next_tick_ms(const struct session *session)
 {
     uint64_t until_ms;
     struct line *line = session_next_fence(session, &until_ms);
-    return line && !line->fence->has_turn ? until_ms : 0;
+    uint64_t tick_ms = line && !line->fence->has_turn ? until_ms : 0;
+    list_for_each (line, &session->lines, struct line, in_session) {
+        uint64_t urgent_ms = line_urgent_at_ms(line);
+        if (urgent_ms > 0 && (tick_ms == 0 || urgent_ms < tick_ms))
+            tick_ms = urgent_ms;
+    }
+    return tick_ms;
 }
 
 void session_tick(struct session *session, uint64_t now_ms)
@@ -147,6 +156,7 @@ static struct request *request_new(struct session *session, size_t bytes)
     }
     request->endpoint = session->endpoint;
     request->arrived_ms = session->now_ms;
+    request->sequence = ++session->arrived_count;
     request->written_before = session->outbox.written_count;
     request->bytes = bytes;
     request->endpoint->pending_bytes += bytes;
@@ -218,6 +228,8 @@ void request_understood(struct request *request, const struct request_traits *tr
         request_refuse(request, "Too many requests are pending on this channel");
     } else {
         request_count(request);
+        request->is_waiting_urgent = traits->is_urgent;
+        request->line->waiting_urgent += traits->is_urgent;
         if (traits->is_fence)
             request_begin_line(request);
     }
@@ -276,17 +288,15 @@ size_t session_input(struct session *session, const char *bytes, size_t length, 
 
 /* --- answers --- */
 
-void request_answer_take(struct request *request, struct reply *reply)
+void request_send_take(struct request *request, struct reply *reply)
 {
-    assert_on_loop();
-    struct line *line = request->line;
-    struct session *session = line->session;
+    struct session *session = request->line->session;
     bool is_lost = reply->line.failed;
     request_leave(request);
     request_wait_no_more(request);
     if (session)
         request_take_back_promise(request, session);
-    if (request->is_refused)
+    if (session && request->is_refused)
         session->refused_bytes -= REFUSAL_BYTES;
     if (session && !is_lost && reply->line.length > 0) {
         is_lost = outbox_add_take(&session->outbox, reply, request->arrived_ms) < 0;
@@ -295,13 +305,39 @@ void request_answer_take(struct request *request, struct reply *reply)
         if (reply->told)
             reply->told(reply->context, DELIVERY_DROPPED, reply->token);
     }
-    free(request);
-
-    line_pump(line);
-    if (session) {
+    if (session)
         session->has_failed |= is_lost;
-        session_moved(session);
+    free(request);
+}
+
+/* True if there is one before it that is to be answered first. */
+static bool request_is_early(const struct request *request)
+{
+    const struct line *line = request->line;
+    return request->is_ordered && line->session &&
+           list_first(&line->ordered, struct request, in_line) != request;
+}
+
+void request_answer_take(struct request *request, struct reply *reply)
+{
+    assert_on_loop();
+    struct line *line = request->line;
+    struct session *session = line->session;
+    if (request_is_early(request)) {
+        request->reply = *reply;
+        request->is_answered = true;
+        request_wait_no_more(request);
+    } else {
+        request_send_take(request, reply);
     }
+    line_pump(line);
+    if (session)
+        session_moved(session);
+}
+
+bool request_is_overtaken(const struct request *request)
+{
+    return request->is_overtaken;
 }
 
 void request_set_data(struct request *request, void *data)

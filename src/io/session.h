@@ -17,6 +17,8 @@
  *   also unsent ones, are dropped. What comes after a fence begins a new *line*, which waits for
  *   nothing in the old one.
  * - A request beyond the pending limit is refused in its place.
+ * - An urgent request (a thaw) waits only until what came before it in its line has been answered or is
+ *   as old as the grace; then it overtakes that. Its reply keeps its place in the line.
  *
  * A request exists from its arrival until it is answered, always exactly once, also when
  * its session is gone. All functions: ON_LOOP.
@@ -65,6 +67,7 @@ enum { SESSION_PEER_MAX = 64 };
 struct request_traits {
     bool is_fence;
     bool is_reserved;
+    bool is_urgent;
     bool has_id;
     size_t reply_bytes; /* if it is large: about how much its reply will be, else 0 */
 };
@@ -86,7 +89,8 @@ struct request_handler {
     void (*faulted)(void *context, struct request *request, enum request_fault fault,
                     const char *reason);
 
-    /* Its order among the requests of the line, for lanes. Called once, in the line's order. */
+    /* Its order among the requests of the line, for lanes. Called once, in the line's order; for an
+     * urgent one perhaps before earlier ones: see request_is_overtaken(). */
     void (*admitted)(void *context, struct request *request);
 
     /* It may start, and is to be answered: request_answer(). Once, after `admitted`. */
@@ -153,7 +157,13 @@ void request_understood(struct request *request, const struct request_traits *tr
 /* After its turn, once its reply is really being made: its traits' `reply_bytes` count from now. */
 void request_promise(struct request *request);
 
-/* Answers and frees the request. The reply's line is taken. */
+/* In `admitted`: an urgent request that came later has been admitted before this one. */
+bool request_is_overtaken(const struct request *request);
+
+/*
+ * Answers and frees the request. The reply's line is taken. A request without id that is answered
+ * before its turn keeps its reply until that comes.
+ */
 void request_answer_take(struct request *request, struct reply *reply);
 
 void request_set_data(struct request *request, void *data);

@@ -233,12 +233,12 @@ static void task_try_start(struct task *task)
     struct lane *lane = task->lane;
     if (task->state != STATE_WAITING || !task->is_permitted)
         return;
-    if (lane && lane->lost) {
+    if (lane && lane->lost && !task->is_urgent) {
         task->blocker = lane->lost->name;
         task_end_and_release(task, TASK_REFUSED);
         return;
     }
-    if (lane && list_first(&lane->tasks, struct task, in_lane) != task)
+    if (lane && list_first(&lane->tasks, struct task, in_lane) != task && !task->is_urgent)
         return;
     /* `start` may end up here again through what it completes; it is not to start twice. */
     task->state = STATE_PENDING;
@@ -302,6 +302,36 @@ bool task_cancel(struct task *task)
         return false;
     task_end_and_release(task, TASK_CANCELLED);
     return true;
+}
+
+/* One that is cancelled may have others cancelled: so the next is looked for from the beginning. */
+void task_cancel_earlier(struct task *task, bool (*is_meant)(struct task *earlier))
+{
+    assert_on_loop();
+    struct lane *lane = task->lane;
+    struct task *earlier, *meant;
+    if (!lane)
+        return;
+    do {
+        meant = NULL;
+        list_for_each (earlier, &lane->tasks, struct task, in_lane) {
+            if (earlier == task)
+                break;
+            if (earlier->state == STATE_WAITING && is_meant(earlier)) {
+                meant = earlier;
+                break;
+            }
+        }
+    } while (meant && task_cancel(meant));
+}
+
+void task_go_on(struct task *task)
+{
+    assert_on_loop();
+    if (task->has_ended)
+        task_release(task);
+    else
+        task_proceed(task, TASK_TO_WORKER);
 }
 
 void task_finish(struct task *task)

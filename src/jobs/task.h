@@ -7,7 +7,8 @@
  *
  * A task is one thing to be done for a request. It starts when it has been permitted (its turn in
  * its channel's line has come) and is the first of its lane; so no worker ever waits for another.
- * Tickets of a lane are taken with task_submit(), in the order that requests came.
+ * Tickets of a lane are taken with task_submit(), in the order that requests came. An urgent task
+ * starts as soon as it is permitted, whatever its lane does.
  *
  *     start (loop) ─▶ work (worker) ─▶ worked (loop) ─▶ ended (loop) ─▶ released (loop)
  *
@@ -65,6 +66,7 @@ struct task {
     uint64_t deadline_ms; /* from its start; 0 is never */
     unsigned origin;      /* the channel's number, as in jobs/pool.h */
     bool rescue;          /* on the rescue worker */
+    bool is_urgent;       /* does not wait for its lane; those behind it wait for it */
 
     /* loop only, the scheduler's */
     struct scheduler *scheduler;
@@ -99,6 +101,15 @@ void task_permit(struct task *task);
 
 /* Cancels a task that has not begun: TASK_CANCELLED. Returns false if it has. */
 bool task_cancel(struct task *task);
+
+/*
+ * Cancels the tasks of this one's lane that came before it, have not begun, and that `is_meant`
+ * says yes to.
+ */
+void task_cancel_earlier(struct task *task, bool (*is_meant)(struct task *earlier));
+
+/* Has `work` called for a task whose `start` or `worked` returned TASK_PENDING. */
+void task_go_on(struct task *task);
 
 /* Ends a task whose `start` or `worked` returned TASK_PENDING. Not from within these. */
 void task_finish(struct task *task);
