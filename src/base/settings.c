@@ -65,6 +65,11 @@ static const struct setting rows[] = {
     ROW("exec", "retention", exec_retention_s, SETTING_SECONDS, 3600, 1, 365 * DAY,
         "how long such a result is kept"),
 
+    ROW("freeze", "timeout", freeze_timeout_s, SETTING_SECONDS, 600, 0, 365 * DAY,
+        "how long file systems may stay frozen before they are thawed; 0 is for ever"),
+    ROW("freeze", "hook-timeout", freeze_hook_timeout_s, SETTING_SECONDS, 60, 0, 365 * DAY,
+        "how long the freeze hook may take, each time; 0 is for ever"),
+
     ROW("hotplug", "processors", hotplug_processors, SETTING_BOOL, 0, 0, 1,
         "bring processors online that are plugged in"),
     ROW("hotplug", "memory", hotplug_memory, SETTING_BOOL, 0, 0, 1,
@@ -76,6 +81,8 @@ static const struct setting rows[] = {
 /* clang-format on */
 
 static const char deadline_group[] = "deadline";
+static const char freeze_group[] = "freeze";
+static const char exclude_key[] = "exclude";
 
 const struct setting *settings_rows(size_t *ret_count)
 {
@@ -107,6 +114,7 @@ void settings_deinit(struct settings *settings)
     free(settings->deadlines);
     settings->deadlines = NULL;
     settings->deadline_count = 0;
+    text_list_deinit(&settings->freeze_exclude);
 }
 
 bool settings_has_group(const char *group)
@@ -212,6 +220,8 @@ static int fail_unknown(const char *group, const char *key, char **ret_reason)
         }
         if (strcmp(group, deadline_group) == 0)
             buffer_append_text(&message, ", or a command's name");
+        if (strcmp(group, freeze_group) == 0)
+            buffer_append_format(&message, ", %s", exclude_key);
     } else {
         buffer_append_format(&message, "there is no group [%s]", group);
     }
@@ -275,6 +285,35 @@ static bool looks_like_command(const char *key)
     return *key && key[strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789-_")] == '\0';
 }
 
+/* Takes the place of what was listed before. */
+static int set_exclude(struct settings *settings, const char *value, char **ret_reason)
+{
+    _cleanup_buffer_ struct buffer message = BUFFER_INIT;
+    struct text_list list = {0};
+    int error = 0;
+
+    for (const char *at = value; *at && !error;) {
+        size_t length = strcspn(at, ";");
+        if (length > 0 && *at != '/') {
+            buffer_append_format(&message,
+                                 "'%s' does not fit '%s' in [%s]: expected absolute paths with ';' "
+                                 "between them",
+                                 value, exclude_key, freeze_group);
+            error = give_reason(&message, -EINVAL, ret_reason);
+        } else if (length > 0) {
+            error = text_list_append(&list, at, length);
+        }
+        at += length + (at[length] == ';');
+    }
+    if (error) {
+        text_list_deinit(&list);
+        return error;
+    }
+    text_list_deinit(&settings->freeze_exclude);
+    settings->freeze_exclude = list;
+    return 0;
+}
+
 int settings_set(struct settings *settings, const char *group, const char *key, const char *value,
                  char **ret_reason)
 {
@@ -283,6 +322,8 @@ int settings_set(struct settings *settings, const char *group, const char *key, 
     uint64_t number = 0;
 
     *ret_reason = NULL;
+    if (strcmp(group, freeze_group) == 0 && strcmp(key, exclude_key) == 0)
+        return set_exclude(settings, value, ret_reason);
     if (!row && !is_deadline)
         return fail_unknown(group, key, ret_reason);
     if (!row)
@@ -333,11 +374,29 @@ static void start_group(struct buffer *out, const char **last_group, const char 
     *last_group = group;
 }
 
+static void dump_exclude(const struct settings *settings, struct buffer *out,
+                         const char **last_group)
+{
+    const struct text_list *list = &settings->freeze_exclude;
+
+    for (size_t i = 0; i < list->count; i++) {
+        if (i == 0) {
+            start_group(out, last_group, freeze_group);
+            buffer_append_format(out, "%s=", exclude_key);
+        }
+        buffer_append_format(out, "%s%c", list->items[i], i + 1 < list->count ? ';' : '\n');
+    }
+}
+
 void settings_dump(const struct settings *settings, struct buffer *out)
 {
     const char *last_group = NULL;
 
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        /* Before the group's first row. */
+        if (strcmp(rows[i].group, freeze_group) == 0 &&
+            strcmp(rows[i - 1].group, freeze_group) != 0)
+            dump_exclude(settings, out, &last_group);
         uint64_t value = settings_value(settings, &rows[i]);
         if (value == rows[i].default_value)
             continue;

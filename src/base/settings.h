@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
+#include "base/text-list.h"
 
 struct settings {
     /* [limits] */
@@ -43,6 +44,10 @@ struct settings {
     uint64_t exec_kept;         /* kept: finished programs whose result was not seen, 1024 */
     uint64_t exec_retention_s;  /* retention: seconds that such a result is kept, 3600 */
 
+    /* [freeze] */
+    uint64_t freeze_timeout_s;       /* timeout: the guest is thawed after it, 600; 0 is never */
+    uint64_t freeze_hook_timeout_s;  /* hook-timeout: of the hook, each time, 60; 0 is never */
+
     /* [hotplug] */
     uint64_t hotplug_processors; /* processors: bring those online that are plugged in, false */
     uint64_t hotplug_memory;     /* memory: the same of memory, false */
@@ -51,6 +56,9 @@ struct settings {
     uint64_t deadline_default_s;        /* 60 */
     struct deadline_setting *deadlines; /* array of `deadline_count` */
     size_t deadline_count;
+
+    /* [freeze] exclude: mount points, with ";" between them */
+    struct text_list freeze_exclude;
 };
 
 struct deadline_setting {
@@ -94,8 +102,8 @@ struct setting {
     const char *help; /* one line; no full stop */
 };
 
-/* All rows, group by group, in the order of the manual page. The deadlines of single commands are
- * no rows. */
+/* All rows, group by group, in the order of the manual page. The deadlines of single commands and
+ * freeze.exclude are no rows. */
 const struct setting *settings_rows(size_t *ret_count);
 
 uint64_t settings_value(const struct settings *settings, const struct setting *setting);
