@@ -18,6 +18,7 @@
 #include "cmds/dispatch.h"
 #include "cmds/file-table.h"
 #include "cmds/freeze-state.h"
+#include "cmds/freezer.h"
 #include "cmds/services.h"
 #include "handle-numbers.h"
 #include "hot-plug.h"
@@ -223,11 +224,19 @@ static void agent_flush(void *context)
     }
 }
 
+static void on_may_end(void *argument)
+{
+    struct agent *agent = argument;
+    event_base_loopbreak(agent->base);
+}
+
+/* Nobody would be left to thaw what is frozen. */
 static void on_signal(evutil_socket_t number, short events, void *argument)
 {
     struct agent *agent = argument;
     log_info("ending: signal %d", (int)number);
-    event_base_loopbreak(agent->base);
+    if (freezer_end(agent->services.freezer, on_may_end, agent))
+        event_base_loopbreak(agent->base);
 }
 
 static void on_log_rotated(evutil_socket_t number, short events, void *argument)
@@ -276,7 +285,13 @@ static int agent_start_broker(struct agent *agent, const struct agent_options *o
     if (!services->broker)
         return -ENOMEM;
     broker_client_adopt(services->broker, ADOPT_MS);
-    return 0;
+    struct freezer_options freezer = {
+        .base = agent->base,
+        .services = services,
+        .state_directory = options->statedir,
+        .hook = options->fsfreeze_hook,
+    };
+    return freezer_new(&freezer, &services->freezer);
 }
 
 static bool is_frozen(void *context)
@@ -386,6 +401,7 @@ bool agent_free(struct agent *agent)
     agent->services.dispatcher = dispatcher_free(agent->services.dispatcher);
     file_table_free(agent->services.files);
     freeze_state_free(agent->services.freeze);
+    freezer_free(agent->services.freezer);
     broker_client_free(agent->services.broker);
     job_table_free(agent->services.jobs);
     scheduler_free(agent->scheduler);

@@ -40,6 +40,7 @@ struct agent_options {
     const struct agent_channel_options *channels;
     size_t channel_count;
     const char *statedir;
+    const char *fsfreeze_hook; /* outlives the agent; NULL: none */
     struct broker_process *broker; /* that was started; its connection is taken */
 };
 

@@ -22,6 +22,7 @@
 #include "cmds/table.h"
 #include "config.h"
 #include "jobs/broker.h"
+#include "jobs/thaw-guard.h"
 #include "options.h"
 #include "other-root.h"
 #include "own-programs.h"
@@ -149,6 +150,7 @@ static int run_agent(const struct config *config, struct broker_process *broker,
             .channels = channels,
             .channel_count = config->channel_count,
             .statedir = config->statedir,
+            .fsfreeze_hook = config->fsfreeze_hook,
             .broker = broker,
         };
         error = agent_new(&options, &agent, &reason);
@@ -260,6 +262,8 @@ int main(int argc, char **argv)
     struct config *config = NULL;
     if (argc > 1 && strcmp(argv[1], AUTHORIZED_KEYS_ARGUMENT) == 0)
         return authorized_keys_main(argc, argv);
+    if (argc > 1 && strcmp(argv[1], THAW_GUARD_ARGUMENT) == 0)
+        return thaw_guard_main(argc, argv);
     limit_malloc();
 
     int error = names ? options_parse(argc, argv, &options, &reason) : -ENOMEM;

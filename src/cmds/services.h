@@ -17,6 +17,7 @@ struct command;
 struct dispatcher;
 struct file_table;
 struct freeze_state;
+struct freezer;
 struct job_table;
 struct policy;
 struct settings;
@@ -30,6 +31,7 @@ struct services {
     struct file_table *files;        /* loop only */
     struct dispatcher *dispatcher;   /* loop only */
     struct freeze_state *freeze;     /* its header says who */
+    struct freezer *freezer;         /* loop only */
 
     /* Has what was answered so far written to the hosts and waits for them to take it, though not for
      * long: before the guest goes down. Loop only. */

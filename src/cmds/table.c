@@ -26,6 +26,7 @@ extern const struct command_family trim_commands;
 extern const struct command_family users_commands;
 extern const struct command_family power_commands;
 extern const struct command_family job_input_commands;
+extern const struct command_family freeze_commands;
 
 static const struct command_family *const families[] = {
     &info_commands,          &system_commands,   &file_commands, &exec_commands,
@@ -33,6 +34,7 @@ static const struct command_family *const families[] = {
     &memory_blocks_commands, &accounts_commands, &ssh_commands,  &time_commands,
     &users_commands,         &power_commands,    &job_commands,  &trim_commands,
     &job_input_commands,
+    &freeze_commands,
 };
 
 /* Room for every row there is; the table is built once, before it is first read. */

@@ -315,6 +315,14 @@ int broker_client_spawn_take(struct broker_client *client, struct spawn_payload 
 int broker_client_run_take(struct broker_client *client, struct spawn_payload *payload,
                            exec_ended ended, void *context, char ret_reason[JOB_REASON_MAX])
 {
+    struct exec_job *exec;
+    return broker_client_run_job_take(client, payload, ended, context, &exec, ret_reason);
+}
+
+int broker_client_run_job_take(struct broker_client *client, struct spawn_payload *payload,
+                               exec_ended ended, void *context, struct exec_job **ret_job,
+                               char ret_reason[JOB_REASON_MAX])
+{
     assert_on_loop();
     struct exec_job *exec;
     int error = spawn(client, payload, true, &exec, ret_reason);
@@ -323,6 +331,7 @@ int broker_client_run_take(struct broker_client *client, struct spawn_payload *p
         return error;
     exec->ended = ended;
     exec->ended_context = context;
+    *ret_job = exec;
     return 0;
 }
 

@@ -65,6 +65,11 @@ int broker_client_run_take(struct broker_client *client, struct spawn_payload *p
  */
 int broker_client_kill(struct broker_client *client, const void *context) ON_LOOP MUST_CHECK;
 
+/* broker_client_run_take() that says which job it is, to be signalled until `ended` is called. */
+int broker_client_run_job_take(struct broker_client *client, struct spawn_payload *payload,
+                               exec_ended ended, void *context, struct exec_job **ret_job,
+                               char ret_reason[JOB_REASON_MAX]) ON_LOOP MUST_CHECK;
+
 /*
  * Gives a running program more of its standard input, of a memory as broker_memory_seal() leaves it:
  * its first `length` bytes, or none and -1. After the last one its input ends. The descriptor is

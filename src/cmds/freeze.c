@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+
+/* guest-fsfreeze-*: the rows. What they do is in freezer.c. */
+
+#include "cmds/command.h"
+#include "cmds/freeze-state.h"
+#include "cmds/freezer.h"
+#include "cmds/services.h"
+
+/* --- guest-fsfreeze-status --- */
+
+/* In the freeze's lane: asked while a freeze or a thaw is under way it is answered after that, for
+ * hosts that wait with it. */
+static enum call_next status_run(struct call *call)
+{
+    bool is_on = freeze_state_is_on(call_services(call)->freeze);
+    json_string(call_reply(call), is_on ? "frozen" : "thawed");
+    return CALL_CONTINUE;
+}
+
+/* --- the rows --- */
+
+static const struct arg_spec mountpoint_spec = {
+    .type = ARG_STRING,
+    .has_offset = ARG_NO_HAS,
+};
+
+static const struct arg_spec freeze_list_specs[] = {
+    {ARG_OPT(ARG_LIST, struct freeze_args, mountpoints, "mountpoints"), .element = &mountpoint_spec,
+     .element_size = sizeof(struct arg_text)},
+    ARG_END,
+};
+
+static const struct arg_spec freeze_specs[] = {ARG_END};
+
+#define FREEZE_LANE "freeze"
+
+#define FREEZE(wire_name, text, specs)                                              \
+    {                                                                               \
+        .name = (wire_name), .summary = (text), .args = (specs),                    \
+        .args_size = sizeof(struct freeze_args), .prepare = freezer_prepare_freeze, \
+        .run = freezer_run_freeze, .finish = freezer_finish_freeze,                 \
+        .release = freezer_release_freeze, .lane = FREEZE_LANE,                     \
+        .flags = CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_NO_DEADLINE                  \
+    }
+
+static const struct command rows[] = {
+    {
+        .name = "guest-fsfreeze-status",
+        .summary = "Whether file systems are frozen",
+        .run = status_run,
+        .lane = FREEZE_LANE,
+        .flags = CMD_ON_LOOP | CMD_ALLOWED_WHEN_FROZEN | CMD_RESERVED,
+    },
+    FREEZE("guest-fsfreeze-freeze", "Freeze all file systems on disks", freeze_specs),
+    FREEZE("guest-fsfreeze-freeze-list", "Freeze the file systems mounted at the given places",
+           freeze_list_specs),
+    {
+        .name = "guest-fsfreeze-thaw",
+        .summary = "Thaw everything that is frozen, and stop a freeze that is under way",
+        .prepare = freezer_prepare_thaw,
+        .run = freezer_run_thaw,
+        .finish = freezer_finish_thaw,
+        .release = freezer_release_thaw,
+        .lane = FREEZE_LANE,
+        .flags = CMD_CHANGES_GUEST | CMD_ALLOWED_WHEN_FROZEN | CMD_RESERVED | CMD_RESCUE |
+                 CMD_URGENT | CMD_NO_DEADLINE,
+    },
+};
+
+const struct command_family freeze_commands = COMMAND_FAMILY(rows);

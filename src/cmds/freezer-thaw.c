@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+#include "cmds/freezer.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "cmds/freezer-internal.h"
+
+/* How long a thaw may take before it says what hangs. */
+enum { THAW_MS = 60 * 1000 };
+
+enum call_next freezer_prepare_thaw(struct call *call)
+{
+    struct freezer *freezer = call_services(call)->freezer;
+    struct thaw_call *thaw = calloc(1, sizeof(*thaw));
+    if (!thaw)
+        return call_fail(call, "Out of memory for a thaw");
+    list_init(&thaw->waiting);
+    thaw->freezer = freezer;
+    thaw->call = call;
+    call_set_state(call, thaw);
+    call_cancel_earlier(call);
+    if (freezer->thawing) {
+        list_append(&freezer->waiting_thaws, &thaw->waiting);
+        return CALL_PENDING;
+    }
+    freezer->thawing = thaw;
+    thaw->was_on = freeze_state_is_on(freezer_state(freezer));
+    if (freezer->set) {
+        thaw->set = freeze_set_ref(freezer->set);
+        freeze_set_stop(thaw->set);
+    } else {
+        thaw->set = freeze_set_new(freezer->directory);
+        if (!thaw->set)
+            return call_fail(call, "Out of memory for a thaw");
+        freeze_set_abandon(thaw->set);
+    }
+    freezer_stop_freeze_hook(freezer);
+    freezer->watch = freeze_watch_free(freezer->watch);
+    if (thaw->was_on)
+        freeze_state_set(freezer_state(freezer), FREEZE_THAWING);
+    return CALL_CONTINUE;
+}
+
+static bool is_thaw_interrupted(void *context)
+{
+    return call_is_interrupted(context);
+}
+
+enum call_next freezer_run_thaw(struct call *call)
+{
+    struct thaw_call *thaw = call_state(call);
+    const struct thaw_request request = {
+        .timeout_ms = THAW_MS,
+        .is_required = thaw->was_on,
+        .is_interrupted = is_thaw_interrupted,
+        .context = call,
+    };
+    call_step(call, "thawing");
+    freeze_set_thaw(thaw->set, &request, &thaw->result);
+    return CALL_CONTINUE;
+}
+
+/* The next one that waits finds everything thawed, or tries again. */
+static void thaw_is_over(struct thaw_call *thaw)
+{
+    struct freezer *freezer = thaw->freezer;
+    if (freezer->thawing != thaw)
+        return;
+    freezer->thawing = NULL;
+    struct thaw_call *next = list_first(&freezer->waiting_thaws, struct thaw_call, waiting);
+    if (!next)
+        return;
+    list_remove(&next->waiting);
+    struct call *call = next->call;
+    /* It begins anew. */
+    free(next);
+    call_set_state(call, NULL);
+    if (freezer_prepare_thaw(call) == CALL_CONTINUE)
+        call_go_on(call);
+    else
+        call_complete(call);
+}
+
+static enum call_next answer_thaw(struct thaw_call *thaw, const char *failure)
+{
+    static const char *const breaches[] = {
+        [FREEZE_RECORD_EXPIRED] =
+            "the freeze had ended before this thaw: its timeout had passed; what was "
+            "copied meanwhile is not consistent",
+        [FREEZE_RECORD_DIED] =
+            "the freeze had ended before this thaw: the agent died while it froze; "
+            "what was copied meanwhile is not consistent",
+        [FREEZE_RECORD_ENDED] =
+            "the freeze had ended before this thaw: the agent was ended; what was "
+            "copied meanwhile is not consistent",
+    };
+    struct freezer *freezer = thaw->freezer;
+    struct call *call = thaw->call;
+    enum freeze_record_state breach = freezer->breach;
+    freezer->breach = FREEZE_RECORD_NONE;
+    if (breach != FREEZE_RECORD_NONE)
+        call_fail(call, "%s", breaches[breach]);
+    else if (failure)
+        call_fail(call, "%s", failure);
+    else
+        json_uint(call_reply(call), thaw->result.count);
+    thaw_is_over(thaw);
+    freezer_tell_end(freezer);
+    return CALL_ANSWER;
+}
+
+static void on_thaw_hook_ended(void *context, const char *failure)
+{
+    struct freezer *freezer = context;
+    freezer->hook = NULL;
+    struct thaw_call *thaw = freezer->thawing;
+    struct call *call = thaw->call;
+    answer_thaw(thaw, failure);
+    call_complete(call);
+}
+
+/* The freeze that it stopped is to be answered before, and to have let go of its hook. */
+enum call_next thaw_call_go_on(struct thaw_call *thaw)
+{
+    struct freezer *freezer = thaw->freezer;
+    const char *failure;
+    if (freezer->freezing)
+        return CALL_PENDING;
+    if (freezer_start_hook(freezer, "thaw", on_thaw_hook_ended, &failure))
+        return CALL_PENDING;
+    return answer_thaw(thaw, failure);
+}
+
+/* Something may still be frozen, and the crews go on: the freeze ends when they have come through.
+ */
+static enum call_next fail_thaw(struct thaw_call *thaw)
+{
+    struct freezer *freezer = thaw->freezer;
+    call_fail(thaw->call, "%s", thaw->result.reason);
+    freezer->is_thaw_late = true;
+    if (thaw->was_on)
+        freeze_state_set(freezer_state(freezer), FREEZE_FROZEN);
+    if (freezer->set && !freezer->watch && freezer_watch(freezer, 0))
+        log_error("no memory to watch the thaw");
+    if (freezer->watch)
+        freeze_watch_thaw(freezer->watch, 0);
+    thaw_is_over(thaw);
+    freezer_tell_end(freezer);
+    return CALL_ANSWER;
+}
+
+enum call_next freezer_finish_thaw(struct call *call)
+{
+    struct thaw_call *thaw = call_state(call);
+    struct freezer *freezer = thaw->freezer;
+    if (thaw->result.error)
+        return fail_thaw(thaw);
+    if (thaw->result.has_fired)
+        freezer->breach = thaw->result.is_incomplete ? FREEZE_RECORD_DIED : FREEZE_RECORD_EXPIRED;
+    thaw->is_thawed = true;
+    freezer->is_thaw_late = false;
+    if (freezer->set == thaw->set || !freezer->set)
+        freezer_become_thawed(freezer);
+    log_info("%zu file systems were thawed", thaw->result.count);
+    return thaw_call_go_on(thaw);
+}
+
+void freezer_release_thaw(struct call *call)
+{
+    struct thaw_call *thaw = call_state(call);
+    if (!thaw)
+        return;
+    list_remove(&thaw->waiting);
+    thaw_is_over(thaw);
+    freeze_set_unref(thaw->set);
+    free(thaw);
+}

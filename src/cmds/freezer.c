@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+#include "cmds/freezer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cmds/freezer-internal.h"
+#include "jobs/broker-socket.h"
+#include "jobs/guard-link.h"
+
+/* How long a thaw at the agent's end may take before the agent ends without it. */
+enum { END_MS = 10 * 1000 };
+
+struct freeze_state *freezer_state(const struct freezer *freezer)
+{
+    return freezer->options.services->freeze;
+}
+
+const struct settings *freezer_settings(const struct freezer *freezer)
+{
+    return freezer->options.services->settings;
+}
+
+/* --- the hook --- */
+
+/* Returns false if there is none, or it could not be started, which is then the failure. */
+bool freezer_start_hook(struct freezer *freezer, const char *word, hook_run_ended ended,
+                        const char **ret_failure)
+{
+    struct hook_run_options options = {
+        .base = freezer->options.base,
+        .broker = freezer->options.services->broker,
+        .path = freezer->options.hook,
+        .word = word,
+        .timeout_ms = freezer_settings(freezer)->freeze_hook_timeout_s * 1000,
+        .ended = ended,
+        .context = freezer,
+    };
+    *ret_failure = NULL;
+    if (!options.path)
+        return false;
+    if (hook_run_start(&options, &freezer->hook) == 0)
+        return true;
+    *ret_failure = "fsfreeze hook could not be started";
+    log_error("%s: %s", word, *ret_failure);
+    return false;
+}
+
+/* A freeze that is not past its hook has nothing frozen, and will not: the hook's end is its end.
+ */
+void freezer_stop_freeze_hook(struct freezer *freezer)
+{
+    const struct freeze_call *freeze = freezer->freezing;
+    if (!freeze || freeze->stage != STAGE_LISTEN || !freezer->hook)
+        return;
+    freeze_set_abandon(freeze->set);
+    hook_run_kill(freezer->hook);
+}
+
+/* --- the end of a freeze --- */
+
+void freezer_tell_end(struct freezer *freezer)
+{
+    void (*ended)(void *context) = freezer->ended;
+    freezer->ended = NULL;
+    if (ended)
+        ended(freezer->ended_context);
+}
+
+void freezer_become_thawed(struct freezer *freezer)
+{
+    freezer->watch = freeze_watch_free(freezer->watch);
+    freezer->set = freeze_set_unref(freezer->set);
+    freeze_state_set(freezer_state(freezer), FREEZE_THAWED);
+}
+
+static void on_late_hook_ended(void *context, const char *failure)
+{
+    struct freezer *freezer = context;
+    freezer->hook = NULL;
+    freezer_tell_end(freezer);
+}
+
+/* The freeze is over though nobody asked for it. */
+static void on_freeze_event(void *context, enum freeze_event event)
+{
+    struct freezer *freezer = context;
+    const char *failure;
+    if (event == FREEZE_EVENT_TOO_LATE) {
+        log_error("the thaw hangs: it is left to the guard");
+        freezer_tell_end(freezer);
+        return;
+    }
+    if (freezer->thawing)
+        return; /* that will find out itself */
+    if (!freezer->is_thaw_late)
+        freezer->breach = freezer->ended ? FREEZE_RECORD_ENDED : FREEZE_RECORD_EXPIRED;
+    freezer->is_thaw_late = false;
+    freeze_set_clear(freezer->set, freezer->breach);
+    freezer_become_thawed(freezer);
+    log_warning("the freeze has ended without a thaw");
+    if (!freezer->hook && freezer_start_hook(freezer, "thaw", on_late_hook_ended, &failure))
+        return;
+    freezer_tell_end(freezer);
+}
+
+int freezer_watch(struct freezer *freezer, uint64_t deadline_ms)
+{
+    return freeze_watch_new(freezer->options.base, freezer->set, deadline_ms, on_freeze_event,
+                            freezer, &freezer->watch);
+}
+
+void freezer_freeze_is_over(struct freezer *freezer)
+{
+    freezer->freezing = NULL;
+    struct thaw_call *thaw = freezer->thawing;
+    if (thaw && thaw->is_thawed && thaw_call_go_on(thaw) != CALL_PENDING)
+        call_complete(thaw->call);
+}
+
+/* --- its life --- */
+
+/* The next thaw is to say that the freeze before did not last. */
+static void note_breach(struct freezer *freezer, enum freeze_record_state breach)
+{
+    log_warning("an earlier freeze had ended before its thaw");
+    freezer->breach = breach;
+}
+
+static int adopt_freeze(struct freezer *freezer, const struct freeze_record *record)
+{
+    struct guard_link *guard = NULL;
+    if (guard_link_find(freezer->directory, &guard) == 0) {
+        struct guard_news news = guard_link_ask(guard);
+        if (news.is_gone || news.is_finished)
+            guard = guard_link_free(guard);
+        if (news.is_finished) {
+            note_breach(freezer, news.is_incomplete ? FREEZE_RECORD_DIED : FREEZE_RECORD_EXPIRED);
+            return 0;
+        }
+    }
+    log_warning("the guest was frozen by an earlier agent%s",
+                guard ? "" : ", and the thaw guard is gone");
+    freezer->set = freeze_set_new_adopted_take(freezer->directory, guard);
+    if (!freezer->set)
+        return -ENOMEM;
+    freeze_set_enter_frozen();
+    freeze_state_set(freezer_state(freezer), FREEZE_FROZEN);
+    return freezer_watch(freezer, record->deadline_ms);
+}
+
+int freezer_new(const struct freezer_options *options, struct freezer **ret_freezer)
+{
+    assert_on_loop();
+    struct freezer *freezer = calloc(1, sizeof(*freezer));
+    if (!freezer)
+        return -ENOMEM;
+    freezer->options = *options;
+    list_init(&freezer->waiting_thaws);
+    freezer->directory = broker_directory_open(options->state_directory);
+    *ret_freezer = freezer;
+    if (freezer->directory < 0) {
+        log_warning("%s: %s: file systems cannot be frozen", options->state_directory,
+                    strerror(-freezer->directory));
+        return 0;
+    }
+    struct freeze_record record = freeze_record_read(freezer->directory);
+    switch (record.state) {
+    case FREEZE_RECORD_NONE:
+        break;
+    case FREEZE_RECORD_FROZEN:
+        return adopt_freeze(freezer, &record);
+    case FREEZE_RECORD_EXPIRED:
+    case FREEZE_RECORD_DIED:
+    case FREEZE_RECORD_ENDED:
+        note_breach(freezer, record.state);
+        break;
+    }
+    return 0;
+}
+
+struct freezer *freezer_free(struct freezer *freezer)
+{
+    if (!freezer)
+        return NULL;
+    freeze_watch_free(freezer->watch);
+    freeze_set_unref(freezer->set);
+    close_fd(freezer->directory);
+    free(freezer);
+    return NULL;
+}
+
+bool freezer_end(struct freezer *freezer, void (*ended)(void *context), void *context)
+{
+    if (!freezer || !freeze_state_is_on(freezer_state(freezer)) || freezer->ended)
+        return true;
+    freezer->ended = ended;
+    freezer->ended_context = context;
+    if (freezer->thawing)
+        return false; /* that ends it */
+    freeze_set_stop(freezer->set);
+    freezer_stop_freeze_hook(freezer);
+    if (!freezer->watch && freezer_watch(freezer, 0))
+        return true;
+    freeze_watch_thaw(freezer->watch, END_MS);
+    return false;
+}
