@@ -110,6 +110,9 @@ bool line_give_up(struct line *line);
 /* The request has its turn, or is answered without having had it. */
 void request_wait_no_more(struct request *request);
 
+/* True if there is one before it that is to be answered first. */
+bool request_is_early(const struct request *request);
+
 /* Puts its reply, which is taken, into the output, and frees it. The line is to be pumped then. */
 void request_send_take(struct request *request, struct reply *reply);
 

@@ -158,11 +158,24 @@ static bool request_may_be_admitted(const struct request *request)
            (!session || request->traits.is_reserved || !session_is_full(session));
 }
 
+/* In its place in the line: one that was overtaken comes before what overtook it. */
+static void line_insert_ordered(struct line *line, struct request *request)
+{
+    struct list *at = &line->ordered;
+    while (at->previous != &line->ordered &&
+           list_entry(at->previous, struct request, in_line)->sequence > request->sequence)
+        at = at->previous;
+    list_append(at, &request->in_line);
+}
+
 static void line_admit(struct line *line, struct request *request)
 {
     list_remove(&request->in_line);
     bool by_id = request->traits.has_id;
-    list_append(by_id ? &line->side_by_side : &line->ordered, &request->in_line);
+    if (by_id)
+        list_append(&line->side_by_side, &request->in_line);
+    else
+        line_insert_ordered(line, request);
     request->is_ordered = !by_id;
     request->is_waiting_by_id = by_id;
     line->waiting_by_id += by_id;
@@ -173,7 +186,8 @@ static void line_admit(struct line *line, struct request *request)
 static struct request *line_next(struct line *line)
 {
     struct request *request = list_first(&line->ordered, struct request, in_line);
-    if (request && !request->has_turn && request_may_begin(request) && request_is_in_time(request))
+    if (request && !request->has_turn && !request->is_answered && request_may_begin(request) &&
+        request_is_in_time(request))
         return request;
     if (line->waiting_urgent > 0 && (request = find_urgent(&line->ordered)))
         return request;
@@ -199,11 +213,22 @@ static struct request *line_next_admitted(struct line *line)
     return urgent;
 }
 
+/* What has not been admitted yet may have to be answered before it. */
+bool request_is_early(const struct request *request)
+{
+    const struct line *line = request->line;
+    const struct request *waiting = list_first(&line->arrived, struct request, in_line);
+    return request->is_ordered && line->session &&
+           (list_first(&line->ordered, struct request, in_line) != request ||
+            (waiting && waiting->sequence < request->sequence));
+}
+
 /* What was answered before its turn is sent at its turn. */
 static void line_send_answered(struct line *line)
 {
     struct request *request;
-    while ((request = list_first(&line->ordered, struct request, in_line)) && request->is_answered)
+    while ((request = list_first(&line->ordered, struct request, in_line)) &&
+           request->is_answered && !request_is_early(request))
         request_send_take(request, &request->reply);
 }
 

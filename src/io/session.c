@@ -310,14 +310,6 @@ void request_send_take(struct request *request, struct reply *reply)
     free(request);
 }
 
-/* True if there is one before it that is to be answered first. */
-static bool request_is_early(const struct request *request)
-{
-    const struct line *line = request->line;
-    return request->is_ordered && line->session &&
-           list_first(&line->ordered, struct request, in_line) != request;
-}
-
 void request_answer_take(struct request *request, struct reply *reply)
 {
     assert_on_loop();

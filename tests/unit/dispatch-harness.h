@@ -192,6 +192,37 @@ static enum call_next complete_run(struct call *call)
     return named_run(call);
 }
 
+static enum call_next urgent_prepare(struct call *call)
+{
+    note('P', name_of(call));
+    call_cancel_earlier(call);
+    return CALL_CONTINUE;
+}
+
+/* Goes back to its worker once, and after that by the test's leave. */
+static enum call_next stages_finish(struct call *call)
+{
+    static char stages[3];
+    char *stage = call_state(call) ? call_state(call) : stages;
+    note('F', name_of(call));
+    call_set_state(call, stage + 1);
+    if (stage == stages)
+        return CALL_RUN_AGAIN;
+    if (stage == stages + 1) {
+        pending = call;
+        return CALL_PENDING;
+    }
+    char text[2] = {name_of(call)};
+    json_string(call_reply(call), text);
+    return CALL_CONTINUE;
+}
+
+static enum call_next stages_run(struct call *call)
+{
+    wait_for_leave(name_of(call));
+    return CALL_CONTINUE;
+}
+
 static void named_release(struct call *call)
 {
     note('R', name_of(call));
@@ -231,8 +262,16 @@ static const struct command commands[] = {
      .finish = work_finish,
      .reply_bytes = sized_reply_bytes,
      NAMED},
+    {.name = "stages", .run = stages_run, .finish = stages_finish, .lane = "lane", NAMED},
     {.name = "sync", .flags = SYNC_FLAGS, SYNC},
     {.name = "thawed", .run = named_run, .flags = CMD_ON_LOOP | CMD_ALLOWED_WHEN_FROZEN, NAMED},
+    {.name = "urgent",
+     .prepare = urgent_prepare,
+     .run = work_run,
+     .finish = work_finish,
+     .lane = "lane",
+     .flags = CMD_URGENT | CMD_RESCUE | CMD_RESERVED | CMD_ALLOWED_WHEN_FROZEN,
+     NAMED},
     {.name = "watched",
      .run = watched_run,
      .finish = work_finish,

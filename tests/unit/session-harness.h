@@ -5,8 +5,8 @@
 /*
  * A session with a handler that answers when the test says so and a clock that the test
  * sets. A message's text says what it is: {"execute":"NAME"} with "id" in it or not; a
- * name beginning with "sync" is a fence, "ping" is reserved, "big" is understood only when the test
- * says so.
+ * name beginning with "sync" is a fence, "ping" is reserved, "thaw" is urgent and reserved, "big" is
+ * understood only when the test says so.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,7 +25,7 @@ enum { CALLS_MAX = 4096 };
 struct call {
     struct request *request;
     char name[32];
-    bool has_id, admitted, turn, given_up, faulted, answered;
+    bool has_id, admitted, overtaken, turn, given_up, faulted, answered;
     enum delivery told[4];
     unsigned told_count;
 };
@@ -88,7 +88,9 @@ static void understood(struct call *call)
 {
     struct request_traits traits = {
         .is_fence = strncmp(call->name, "sync", 4) == 0,
-        .is_reserved = strncmp(call->name, "sync", 4) == 0 || strncmp(call->name, "ping", 4) == 0,
+        .is_reserved = strncmp(call->name, "sync", 4) == 0 ||
+                       strncmp(call->name, "ping", 4) == 0 || strncmp(call->name, "thaw", 4) == 0,
+        .is_urgent = strncmp(call->name, "thaw", 4) == 0,
         .has_id = call->has_id,
         .reply_bytes = strncmp(call->name, "large", 5) == 0 ? 5000 : 0,
     };
@@ -130,6 +132,7 @@ static void on_admitted(void *context, struct request *request)
     struct call *call = request_data(request);
     assert_false(call->admitted);
     call->admitted = true;
+    call->overtaken = request_is_overtaken(request);
 }
 
 static void on_turn(void *context, struct request *request)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Random conversations on two channels, with everything that can meet: lanes, lines, ids, fences,
- * expiry, large messages, large replies, freezes, hosts that do not read, that reset, that leave.
- * Afterwards nothing is in the way any more, the hosts read and the clock goes on: then everything
- * must come to its end. Whatever waits for one another for ever is found here.
+ * urgency, expiry, large messages, large replies, freezes, hosts that do not read, that reset, that
+ * leave. Afterwards nothing is in the way any more, the hosts read and the clock goes on: then
+ * everything must come to its end. Whatever waits for one another for ever is found here.
  */
 #include "dispatch-harness.h"
 
@@ -31,8 +31,8 @@ static char random_name(void)
 
 static void post_call(unsigned number)
 {
-    static const char *const names[] = {"expires",     "loop",   "rescue", "silent",    "sized",
-                                        "sized-apart", "thawed", "work",   "work-apart"};
+    static const char *const names[] = {"expires", "loop",        "rescue", "silent", "sized",
+                                        "urgent",  "sized-apart", "thawed", "work",   "work-apart"};
     struct buffer text = BUFFER_INIT;
     buffer_append_format(&text, "{\"execute\":\"%s\",\"arguments\":{\"name\":\"%c\"}%s",
                          names[below(ARRAY_SIZE(names))], random_name(),

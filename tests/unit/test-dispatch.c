@@ -389,6 +389,97 @@ static void test_refused_in_their_place(void **state)
     assert_int_equal(refusals, 9);
 }
 
+/* --- what cannot wait --- */
+
+static void test_an_urgent_call_passes_its_lane_and_cancels_what_waits_there(void **state)
+{
+    post(0, "work", 'w');
+    loop_until(has_begun('w'));
+    post(1, "expires", 'e');
+    post(1, "loop#", 'l');
+    post(0, "expires", 'x');
+    now += SESSION_GRACE_MS;
+    let_go('u');
+    post(0, "urgent", 'u');
+    loop_until(strstr(trace, "Fu"));
+    assert_string_equal(trace, "PuReRxFuRu");
+    assert_non_null(strstr(written(1), "expires was cancelled before it began"));
+    assert_string_equal(written(0), ""); /* in the line's order */
+    let_go('w');
+    loop_until(has_output(0));
+    const char *replies = written(0);
+    assert_non_null(strstr(replies, "{\"return\": \"w\"} {\"error\": "));
+    assert_non_null(
+        strstr(replies, "expires was cancelled before it began\"}} {\"return\": \"u\"} "));
+    loop_until(has_output(1));
+    assert_string_equal(written(1), "{\"return\": \"l\", \"id\": \"l\"} ");
+}
+
+static void test_what_comes_after_an_urgent_call_waits_for_it(void **state)
+{
+    post(0, "urgent", 'u');
+    post(1, "loop", 'a');
+    loop_until(has_begun('u'));
+    assert_string_equal(trace, "Pu");
+    let_go('u');
+    loop_until(has_output(1));
+    assert_string_equal(written(1), "{\"return\": \"a\"} ");
+    assert_string_equal(written(0), "{\"return\": \"u\"} ");
+}
+
+static void test_an_urgent_call_is_not_refused_by_a_closed_lane(void **state)
+{
+    post(0, "work", 'w');
+    loop_until(has_output(0)); /* its deadline has passed */
+    written(0);
+    let_go('u');
+    post(1, "urgent", 'u');
+    loop_until(has_output(1));
+    assert_string_equal(written(1), "{\"return\": \"u\"} ");
+}
+
+static void test_what_may_expire_is_cancelled_when_it_was_overtaken(void **state)
+{
+    post(0, "work#", 'w');
+    let_go('u');
+    post_large(0, "expires", 'x'); /* a worker reads it, the loop does not run */
+    post(0, "urgent", 'u');
+    now += SESSION_GRACE_MS;
+    session_tick(sessions[0], now);
+    loop_until(strstr(trace, "Fu"));
+    loop_until(has_output(0));
+    const char *replies = written(0);
+    assert_non_null(
+        strstr(replies, "expires was cancelled before it began\"}} {\"return\": \"u\"} "));
+    assert_null(strstr(trace, "Px"));
+}
+
+static void test_a_call_may_go_back_to_its_worker(void **state)
+{
+    post(0, "stages", 's');
+    let_go('s');
+    loop_until(pending);
+    assert_int_equal(begun['s'], 2);
+    call_go_on(take_ptr(&pending));
+    loop_until(has_output(0));
+    assert_int_equal(begun['s'], 3);
+    assert_string_equal(written(0), "{\"return\": \"s\"} ");
+    assert_string_equal(trace, "FsFsFsRs");
+}
+
+static void test_a_call_whose_deadline_passed_does_not_go_on(void **state)
+{
+    let_go('s');
+    post(0, "stages", 's');
+    loop_until(pending);
+    loop_until(has_output(0));
+    assert_non_null(strstr(written(0), "did not finish within 1 s"));
+    call_go_on(take_ptr(&pending));
+    assert_string_equal(trace, "FsFsRs");
+    post(0, "loop", 'a');
+    assert_string_equal(written(0), "{\"return\": \"a\"} ");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +497,12 @@ int main(void)
         dispatch_test(test_a_fence_while_a_message_is_read_by_a_worker),
         dispatch_test(test_stuck_calls_do_not_keep_messages_from_being_read),
         dispatch_test(test_detached_work_is_nobodys_share),
+        dispatch_test(test_an_urgent_call_passes_its_lane_and_cancels_what_waits_there),
+        dispatch_test(test_what_comes_after_an_urgent_call_waits_for_it),
+        dispatch_test(test_an_urgent_call_is_not_refused_by_a_closed_lane),
+        dispatch_test(test_what_may_expire_is_cancelled_when_it_was_overtaken),
+        dispatch_test(test_a_call_may_go_back_to_its_worker),
+        dispatch_test(test_a_call_whose_deadline_passed_does_not_go_on),
         dispatch_test(test_a_freeze_meets_what_waits_for_its_lane),
         dispatch_test(test_a_rescue_finds_a_worker_whatever_runs),
         dispatch_test(test_every_kind_of_reply),
