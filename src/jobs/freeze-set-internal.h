@@ -53,6 +53,6 @@ struct freeze_set {
 struct guard_link *freeze_set_armed_guard(struct freeze_set *set);
 
 /* Lets go of everything that was for the thaw: guard, record, memory, log. */
-void freeze_set_let_go(struct freeze_set *set);
+void freeze_set_let_go(struct freeze_set *set, bool was_frozen);
 
 #endif

@@ -38,10 +38,10 @@ static void leave_frozen(void)
     log_release();
 }
 
-void freeze_set_let_go(struct freeze_set *set)
+void freeze_set_let_go(struct freeze_set *set, bool was_frozen)
 {
     if (freeze_set_armed_guard(set))
-        guard_link_done(set->guard);
+        guard_link_done(set->guard, was_frozen);
     if (set->directory >= 0)
         (void)!freeze_record_remove(set->directory);
     leave_frozen();
@@ -52,7 +52,7 @@ void freeze_set_clear(struct freeze_set *set, enum freeze_record_state breach)
     assert_on_loop();
     struct freeze_record record = {.state = breach};
     if (freeze_set_armed_guard(set))
-        guard_link_done(set->guard);
+        guard_link_done(set->guard, true);
     leave_frozen();
     if (set->directory < 0)
         return;
@@ -243,7 +243,7 @@ void freeze_set_thaw(struct freeze_set *set, const struct thaw_request *request,
         ret_result->count += thaw_crew_thawed(set->others);
     if (ret_result->error)
         return;
-    freeze_set_let_go(set);
+    freeze_set_let_go(set, true);
 }
 
 /* --- without waiting --- */

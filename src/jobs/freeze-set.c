@@ -433,7 +433,7 @@ static void roll_back(struct freezing *freezing)
         }
     }
     if (!freeze_set_is_stopped(set)) {
-        freeze_set_let_go(set);
+        freeze_set_let_go(set, freezing->result->error != 0);
         freezing->result->is_cleared = true;
     }
 }

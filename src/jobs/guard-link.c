@@ -232,24 +232,25 @@ struct guard_news guard_link_ask(struct guard_link *link)
     return ask(link, GUARD_ASK);
 }
 
-static void say(struct guard_link *link, enum guard_message_type type)
+static void say(struct guard_link *link, enum guard_message_type type, uint32_t flags)
 {
+    struct guard_message message = {.type = type, .flags = flags};
     /* One that does not hear it is gone, or thaws once more than it had to. */
     if (link->talk >= 0)
-        (void)!guard_message_send(link->talk, &(struct guard_message){.type = type}, NULL, 0);
+        (void)!guard_message_send(link->talk, &message, NULL, 0);
 }
 
 void guard_link_settled(struct guard_link *link)
 {
-    say(link, GUARD_SETTLED);
+    say(link, GUARD_SETTLED, 0);
 }
 
-void guard_link_done(struct guard_link *link)
+void guard_link_done(struct guard_link *link, bool was_frozen)
 {
     const struct guard_orders nothing = {.count = 0};
     uint64_t until_ms = clock_now_ms() + ANSWER_MS;
     struct guard_message message;
-    say(link, GUARD_DONE);
+    say(link, GUARD_DONE, was_frozen ? 0 : GUARD_LEAVE_ALONE);
     while (link->talk >= 0 && wait_for(link->talk, &nothing, until_ms) == 0)
         if (receive(link->talk, &message) != 0)
             break;

@@ -64,8 +64,11 @@ struct guard_news guard_link_claim(struct guard_link *link);
 /* The same without doing anything. */
 struct guard_news guard_link_ask(struct guard_link *link);
 
-/* The thaw is over: the guard ends. Waits for that, but not for one that hangs itself. */
-void guard_link_done(struct guard_link *link);
+/*
+ * The thaw is over: the guard thaws once more and ends, or just ends if nothing was frozen at all.
+ * Waits for that, but not for one that hangs itself.
+ */
+void guard_link_done(struct guard_link *link, bool was_frozen);
 
 /* What the guard has said unasked, without waiting: true if it has fired, or is gone. */
 bool guard_link_has_fired(struct guard_link *link);

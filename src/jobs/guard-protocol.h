@@ -52,7 +52,8 @@ enum guard_flags {
     GUARD_IS_LOCKED = 1 << 1,    /* ARMED: its memory cannot be swapped out */
     GUARD_CANNOT_THAW = 1 << 2,  /* ARMED: it has not the rights */
     GUARD_IS_FINISHED = 1 << 3,  /* ANSWER: everything was thawed */
-    GUARD_IS_INCOMPLETE = 1 << 4 /* ANSWER: the freeze had not come to its end when its agent died */
+    GUARD_IS_INCOMPLETE = 1 << 4, /* ANSWER: the freeze was under way when its agent died */
+    GUARD_LEAVE_ALONE = 1 << 5,   /* DONE: nothing was frozen, so nothing is to be thawed */
 };
 
 struct guard_message {

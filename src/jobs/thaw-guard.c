@@ -52,6 +52,7 @@ struct guard {
     bool is_incomplete; /* the agent died before the freeze was complete */
     bool is_finished;   /* everything is thawed */
     bool is_over;
+    bool is_unneeded; /* nothing was frozen */
 };
 
 /* --- thawing --- */
@@ -215,6 +216,7 @@ static int handle(struct guard *guard, struct connection *connection,
     case GUARD_DONE:
         connection->has_claimed = false;
         guard->is_over = true;
+        guard->is_unneeded = message->flags & GUARD_LEAVE_ALONE;
         return 0;
     default: /* of a later version */
         return 0;
@@ -358,6 +360,8 @@ int thaw_guard_main(int argc, char **argv)
         step(&guard);
     if (!guard.crew)
         return EXIT_FAILURE;
+    if (guard.is_unneeded)
+        return EXIT_SUCCESS;
     /* Whoever said that the thaw is over has left nothing; to look again costs nothing. */
     begin(&guard);
     settle(&guard);

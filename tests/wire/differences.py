@@ -260,6 +260,42 @@ DIFFERENCES = {
         "test_exec_more",
         "has no time limit, directory or user for a program, and gives it its input at once only.",
         "A program that never ends, or talks, is what clients had to build helpers for."),
+    "freezes-by-the-age-of-mounts": Difference(
+        "test_freeze",
+        "freezes the newest mount first, whatever rests on it, and then hangs.",
+        "A file system on a loop device is frozen before the one that its file lies on."),
+    "freezes-everything-it-is-told-to": Difference(
+        "test_freeze",
+        "cannot be told to leave a file system alone.",
+        "freeze.exclude is for what must never stand still."),
+    "long-paths-are-not-read": Difference(
+        "test_freeze",
+        "does not see a mount whose path is longer than a path may be.",
+        "What was named and cannot be frozen is an error."),
+    "frozen-commands-are-not-enabled": Difference(
+        "test_freeze",
+        "says in guest-info that commands are disabled, while they are refused only for the freeze.",
+        "Hosts that look meanwhile take the agent for one that lacks them."),
+    "no-record-of-a-freeze": Difference(
+        "test_freeze",
+        "keeps no record but a file that says frozen.",
+        "There is nothing to compare."),
+    "no-thaw-hook-after-a-failed-one": Difference(
+        "test_freeze",
+        "does not run the hook with `thaw` if it failed with `freeze`.",
+        "What the hook had done before it failed is to be undone."),
+    "waits-for-a-hook-for-ever": Difference(
+        "test_freeze",
+        "answers nobody while its hook runs, and has no limit of time for it.",
+        "A hook that hangs must not take the agent with it."),
+    "a-stuck-write-holds-up-the-thaw": Difference(
+        "test_freeze",
+        "hangs in a write to a frozen file system, and never reads the thaw.",
+        "The thaw is what the write waits for."),
+    "nobody-guards-the-thaw": Difference(
+        "test_freeze",
+        "leaves the guest frozen for as long as nobody thaws, also when it is ended.",
+        "A guest that stays frozen has to be reset."),
 }
 
 _asked = set()
