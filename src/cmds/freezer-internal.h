@@ -32,7 +32,6 @@ struct freezer {
     struct list waiting_thaws; /* behind `thawing` */
     struct hook_run *hook;
     enum freeze_record_state breach; /* a freeze ended without a thaw: the next thaw is to say so */
-    bool is_thaw_late; /* a thaw was asked for and did not come to its end: that is no breach */
 
     void (*ended)(void *context); /* the agent waits for the end of the freeze */
     void *ended_context;

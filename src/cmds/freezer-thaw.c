@@ -138,7 +138,6 @@ static enum call_next fail_thaw(struct thaw_call *thaw)
 {
     struct freezer *freezer = thaw->freezer;
     call_fail(thaw->call, "%s", thaw->result.reason);
-    freezer->is_thaw_late = true;
     if (thaw->was_on)
         freeze_state_set(freezer_state(freezer), FREEZE_FROZEN);
     if (freezer->set && !freezer->watch && freezer_watch(freezer, 0))
@@ -159,7 +158,6 @@ enum call_next freezer_finish_thaw(struct call *call)
     if (thaw->result.has_fired)
         freezer->breach = thaw->result.is_incomplete ? FREEZE_RECORD_DIED : FREEZE_RECORD_EXPIRED;
     thaw->is_thawed = true;
-    freezer->is_thaw_late = false;
     if (freezer->set == thaw->set || !freezer->set)
         freezer_become_thawed(freezer);
     log_info("%zu file systems were thawed", thaw->result.count);

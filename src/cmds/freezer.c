@@ -95,9 +95,10 @@ static void on_freeze_event(void *context, enum freeze_event event)
     }
     if (freezer->thawing)
         return; /* that will find out itself */
-    if (!freezer->is_thaw_late)
-        freezer->breach = freezer->ended ? FREEZE_RECORD_ENDED : FREEZE_RECORD_EXPIRED;
-    freezer->is_thaw_late = false;
+    freezer->breach = event == FREEZE_EVENT_EXPIRED ? FREEZE_RECORD_EXPIRED
+                      : event == FREEZE_EVENT_DIED  ? FREEZE_RECORD_DIED
+                      : freezer->ended              ? FREEZE_RECORD_ENDED
+                                                    : FREEZE_RECORD_NONE;
     freeze_set_clear(freezer->set, freezer->breach);
     freezer_become_thawed(freezer);
     log_warning("the freeze has ended without a thaw");
@@ -122,25 +123,33 @@ void freezer_freeze_is_over(struct freezer *freezer)
 
 /* --- its life --- */
 
-/* The next thaw is to say that the freeze before did not last. */
+/* One that is over; the next thaw is to say how it ended. */
 static void note_breach(struct freezer *freezer, enum freeze_record_state breach)
 {
+    if (breach == FREEZE_RECORD_NONE)
+        return;
     log_warning("an earlier freeze had ended before its thaw");
     freezer->breach = breach;
 }
 
-static int adopt_freeze(struct freezer *freezer, const struct freeze_record *record)
+/* Whether it is still on: its guard may be just thawing, and says so in the record before it ends.
+ */
+static struct freeze_record find_freeze(struct freezer *freezer, struct guard_link **ret_guard)
 {
-    struct guard_link *guard = NULL;
-    if (guard_link_find(freezer->directory, &guard) == 0) {
-        struct guard_news news = guard_link_ask(guard);
-        if (news.is_gone || news.is_finished)
-            guard = guard_link_free(guard);
-        if (news.is_finished) {
-            note_breach(freezer, news.is_incomplete ? FREEZE_RECORD_DIED : FREEZE_RECORD_EXPIRED);
-            return 0;
-        }
+    struct freeze_record record = freeze_record_read(freezer->directory);
+    if (record.state != FREEZE_RECORD_FROZEN)
+        return record;
+    if (guard_link_find(freezer->directory, ret_guard) == 0) {
+        struct guard_news news = guard_link_ask(*ret_guard);
+        if (!news.is_gone && !news.is_finished)
+            return record;
+        *ret_guard = guard_link_free(*ret_guard);
     }
+    return freeze_record_read(freezer->directory);
+}
+
+static int adopt_freeze(struct freezer *freezer, uint64_t deadline_ms, struct guard_link *guard)
+{
     log_warning("the guest was frozen by an earlier agent%s",
                 guard ? "" : ", and the thaw guard is gone");
     freezer->set = freeze_set_new_adopted_take(freezer->directory, guard);
@@ -148,7 +157,7 @@ static int adopt_freeze(struct freezer *freezer, const struct freeze_record *rec
         return -ENOMEM;
     freeze_set_enter_frozen();
     freeze_state_set(freezer_state(freezer), FREEZE_FROZEN);
-    return freezer_watch(freezer, record->deadline_ms);
+    return freezer_watch(freezer, deadline_ms);
 }
 
 int freezer_new(const struct freezer_options *options, struct freezer **ret_freezer)
@@ -166,18 +175,11 @@ int freezer_new(const struct freezer_options *options, struct freezer **ret_free
                     strerror(-freezer->directory));
         return 0;
     }
-    struct freeze_record record = freeze_record_read(freezer->directory);
-    switch (record.state) {
-    case FREEZE_RECORD_NONE:
-        break;
-    case FREEZE_RECORD_FROZEN:
-        return adopt_freeze(freezer, &record);
-    case FREEZE_RECORD_EXPIRED:
-    case FREEZE_RECORD_DIED:
-    case FREEZE_RECORD_ENDED:
-        note_breach(freezer, record.state);
-        break;
-    }
+    struct guard_link *guard = NULL;
+    struct freeze_record record = find_freeze(freezer, &guard);
+    if (record.state == FREEZE_RECORD_FROZEN)
+        return adopt_freeze(freezer, record.deadline_ms, guard);
+    note_breach(freezer, record.state);
     return 0;
 }
 

@@ -24,7 +24,8 @@ struct freeze_watch {
     void *context;
     struct event *timer;
     bool is_thawing;
-    uint64_t too_late_at_ms; /* 0: was said */
+    enum freeze_event thaw_event; /* why */
+    uint64_t too_late_at_ms;      /* 0: was said */
 };
 
 static void arm_timer(struct freeze_watch *watch, uint64_t delay_ms)
@@ -37,7 +38,7 @@ static void arm_timer(struct freeze_watch *watch, uint64_t delay_ms)
 static void look_for_end(struct freeze_watch *watch)
 {
     if (freeze_set_has_thawed(watch->set)) {
-        watch->told(watch->context, FREEZE_EVENT_THAWED);
+        watch->told(watch->context, watch->thaw_event);
         return;
     }
     arm_timer(watch, LOOK_MS);
@@ -47,6 +48,15 @@ static void look_for_end(struct freeze_watch *watch)
     }
 }
 
+static void begin_thaw(struct freeze_watch *watch, enum freeze_event why, unsigned patience_ms)
+{
+    watch->is_thawing = true;
+    watch->thaw_event = why;
+    watch->too_late_at_ms = patience_ms > 0 ? clock_now_ms() + patience_ms : 0;
+    freeze_set_begin_thaw(watch->set);
+    arm_timer(watch, 0);
+}
+
 static void stand_in(struct freeze_watch *watch)
 {
     uint64_t now_ms = guard_clock_ms();
@@ -54,7 +64,7 @@ static void stand_in(struct freeze_watch *watch)
         return;
     if (now_ms >= watch->deadline_ms) {
         log_error("the freeze timeout has passed, and the thaw guard is gone: thawing");
-        freeze_watch_thaw(watch, 0);
+        begin_thaw(watch, FREEZE_EVENT_EXPIRED, 0);
         return;
     }
     uint64_t left_ms = watch->deadline_ms - now_ms;
@@ -74,7 +84,9 @@ static void on_news(void *context, const struct guard_news *news)
 {
     struct freeze_watch *watch = context;
     if (news->is_finished) {
-        watch->told(watch->context, FREEZE_EVENT_THAWED);
+        watch->told(watch->context, news->is_incomplete ? FREEZE_EVENT_DIED
+                                    : news->has_fired   ? FREEZE_EVENT_EXPIRED
+                                                        : FREEZE_EVENT_THAWED);
     } else if (news->is_gone && !watch->is_thawing) {
         log_error("the thaw guard is gone; the agent stands in for it");
         stand_in(watch);
@@ -87,10 +99,7 @@ static void on_news(void *context, const struct guard_news *news)
 void freeze_watch_thaw(struct freeze_watch *watch, unsigned patience_ms)
 {
     assert_on_loop();
-    watch->is_thawing = true;
-    watch->too_late_at_ms = patience_ms > 0 ? clock_now_ms() + patience_ms : 0;
-    freeze_set_begin_thaw(watch->set);
-    arm_timer(watch, 0);
+    begin_thaw(watch, FREEZE_EVENT_THAWED, patience_ms);
 }
 
 int freeze_watch_new(struct event_base *base, struct freeze_set *set, uint64_t deadline_ms,

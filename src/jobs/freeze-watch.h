@@ -18,7 +18,9 @@ struct freeze_set;
 struct freeze_watch;
 
 enum freeze_event {
-    FREEZE_EVENT_THAWED,   /* everything is thawed, by the guard or by the agent */
+    FREEZE_EVENT_THAWED,   /* everything is thawed, as somebody wanted */
+    FREEZE_EVENT_EXPIRED,  /* everything is thawed, because the timeout has passed */
+    FREEZE_EVENT_DIED,     /* everything is thawed, because an agent died while it froze */
     FREEZE_EVENT_TOO_LATE, /* freeze_watch_thaw() does not come to its end; it goes on */
 };
 

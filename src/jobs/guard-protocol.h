@@ -18,7 +18,7 @@
  *                                        ◀─    ANSWER: whether it was too late
  *     DONE: the thaw is over             ─▶    thaws once more, and ends
  *
- * Any connection may SUBSCRIBE, to be told FIRING and FIRED, and ASK. Who claimed and goes away
+ * Any connection may SUBSCRIBE, to be told FIRING and FINISHED, and ASK. Who claimed and goes away
  * without DONE has the guard thaw at once. Any thread; nothing here allocates.
  */
 
@@ -44,7 +44,7 @@ enum guard_message_type {
     GUARD_DONE,
     GUARD_SUBSCRIBE,
     GUARD_FIRING, /* the deadline has passed: it begins to thaw */
-    GUARD_FIRED,  /* and everything is thawed */
+    GUARD_FINISHED, /* everything is thawed */
 };
 
 enum guard_flags {

@@ -99,14 +99,15 @@ static void fire(struct guard *guard)
 static void finish(struct guard *guard)
 {
     guard->is_finished = true;
-    if (!guard->has_fired)
-        return;
     struct freeze_record record = {
         .state = guard->is_incomplete ? FREEZE_RECORD_DIED : FREEZE_RECORD_EXPIRED,
         .deadline_ms = guard->deadline_ms,
     };
-    (void)!freeze_record_write(guard->directory, &record);
-    tell_subscribers(guard, GUARD_FIRED);
+    if (guard->has_fired)
+        (void)!freeze_record_write(guard->directory, &record);
+    else
+        (void)!freeze_record_remove(guard->directory); /* the thaw was asked for */
+    tell_subscribers(guard, GUARD_FINISHED);
 }
 
 /* --- getting ready --- */
