@@ -76,13 +76,19 @@ static uint32_t answer_flags(const struct guard *guard)
            (guard->is_incomplete ? GUARD_IS_INCOMPLETE : 0);
 }
 
-/* Those that do not take it find out when they ask. */
-static void tell_subscribers(const struct guard *guard, enum guard_message_type type)
+/* One that does not take it finds out when it asks. */
+static void tell(const struct guard *guard, const struct connection *connection)
 {
-    struct guard_message message = {.type = type, .flags = answer_flags(guard)};
+    struct guard_message message = {.type = guard->is_finished ? GUARD_FINISHED : GUARD_FIRING,
+                                    .flags = answer_flags(guard)};
+    (void)!guard_message_send(connection->fd, &message, NULL, 0);
+}
+
+static void tell_subscribers(const struct guard *guard)
+{
     for (size_t i = 0; i < CONNECTIONS_MAX; i++)
         if (guard->connections[i].fd >= 0 && guard->connections[i].is_subscriber)
-            (void)!guard_message_send(guard->connections[i].fd, &message, NULL, 0);
+            tell(guard, &guard->connections[i]);
 }
 
 /* The freeze ends here, and nobody asked for it. */
@@ -90,7 +96,7 @@ static void fire(struct guard *guard)
 {
     if (!guard->is_claimed && !guard->has_fired) {
         guard->has_fired = true;
-        tell_subscribers(guard, GUARD_FIRING);
+        tell_subscribers(guard);
     }
     begin(guard);
 }
@@ -107,7 +113,7 @@ static void finish(struct guard *guard)
         (void)!freeze_record_write(guard->directory, &record);
     else
         (void)!freeze_record_remove(guard->directory); /* the thaw was asked for */
-    tell_subscribers(guard, GUARD_FINISHED);
+    tell_subscribers(guard);
 }
 
 /* --- getting ready --- */
@@ -205,6 +211,8 @@ static int handle(struct guard *guard, struct connection *connection,
         return 0;
     case GUARD_SUBSCRIBE:
         connection->is_subscriber = true;
+        if (guard->has_fired || guard->is_finished)
+            tell(guard, connection);
         return 0;
     case GUARD_ASK:
         answer(guard, connection->fd);

@@ -166,6 +166,31 @@ static void test_deadlines(void **state)
     assert_int_equal(settings.deadline_count, 0);
 }
 
+static void test_excluded_mount_points(void **state)
+{
+    struct settings settings;
+    struct buffer out = BUFFER_INIT;
+
+    settings_init(&settings);
+    check_set(&settings, "freeze", "exclude", "/old");
+    check_set(&settings, "freeze", "exclude", "/a;/with space;;/b;");
+    assert_int_equal(settings.freeze_exclude.count, 3);
+    assert_string_equal(settings.freeze_exclude.items[1], "/with space");
+    check_set(&settings, "freeze", "timeout", "5");
+    settings_dump(&settings, &out);
+    assert_string_equal(out.data, "\n[freeze]\nexclude=/a;/with space;/b\ntimeout=5\n");
+    buffer_deinit(&out);
+    check_set(&settings, "freeze", "exclude", "");
+    assert_int_equal(settings.freeze_exclude.count, 0);
+    settings_deinit(&settings);
+    check_refused("freeze", "exclude", "/a;b", -EINVAL,
+                  "'/a;b' does not fit 'exclude' in [freeze]: expected absolute paths with ';' "
+                  "between them");
+    check_refused("freeze", "none", "1", -ENOENT,
+                  "there is no key 'none' in [freeze]: expected one of timeout, hook-timeout, "
+                  "exclude");
+}
+
 static void test_groups(void **state)
 {
     (void)state;
@@ -317,17 +342,12 @@ static void test_sample(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_rows_cover_the_struct),
-        cmocka_unit_test(test_set),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_deadlines),
-        cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_contradictions),
-        cmocka_unit_test(test_dump),
-        cmocka_unit_test(test_document),
-        cmocka_unit_test(test_manual_page),
-        cmocka_unit_test(test_sample),
+        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_rows_cover_the_struct),
+        cmocka_unit_test(test_set),         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_deadlines),   cmocka_unit_test(test_excluded_mount_points),
+        cmocka_unit_test(test_groups),      cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_dump),        cmocka_unit_test(test_document),
+        cmocka_unit_test(test_manual_page), cmocka_unit_test(test_sample),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
