@@ -22,6 +22,8 @@ enum { FREEZE_LOOK_MS = 20 };
 /* One file system to be frozen. */
 struct member {
     char *point;
+    unsigned major; /* of its superblock; 0: st_dev does not tell it (btrfs) */
+    unsigned minor;
     int fd;
 };
 

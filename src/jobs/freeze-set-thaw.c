@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mount-table.h"
+#include "base/sysroot.h"
 #include "base/thaw-crew.h"
 #include "jobs/freeze-record.h"
 #include "jobs/freeze-set-internal.h"
@@ -95,8 +96,7 @@ static struct thaw_crew *new_crew_of_others(void)
         if (!mount_is_on_disk(mount) || !mount->is_reachable)
             continue;
         targets[count].fd = -1;
-        targets[count].path = strdup(mount->point);
-        if (targets[count].path)
+        if (asprintf(&targets[count].path, "%s%s", sysroot_prefix(), mount->point) >= 0)
             count++;
     }
     if (targets && thaw_crew_new_take(targets, count, &crew) < 0)

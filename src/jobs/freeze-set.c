@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -18,6 +19,7 @@
 #include "base/mount-table.h"
 #include "base/probe.h"
 #include "base/storage.h"
+#include "base/sysroot.h"
 #include "base/thaw-crew.h"
 #include "jobs/freeze-record.h"
 #include "jobs/freeze-set-internal.h"
@@ -193,7 +195,12 @@ static int add_members(struct freeze_set *set, const struct freeze_plan *plan)
         return -ENOMEM;
     for (size_t i = 0; i < plan->count; i++) {
         struct member *member = &set->members[set->count];
-        *member = (struct member){.point = strdup(plan->mounts[i]->point), .fd = -1};
+        *member = (struct member){
+            .point = strdup(plan->mounts[i]->point),
+            .major = plan->mounts[i]->major,
+            .minor = plan->mounts[i]->minor,
+            .fd = -1,
+        };
         if (!member->point)
             return -ENOMEM;
         set->count++;
@@ -224,24 +231,49 @@ static int choose_members(struct freezing *freezing)
 /* --- opening: a path may lead through a dead mount --- */
 
 struct opening {
-    char *point;
+    char *path;
+    unsigned major;
+    unsigned minor;
     int fd;
     int error;
 };
 
+/* A path may also lead elsewhere, if something was mounted there just now, or not below --root. */
+static int check_device(const struct opening *opening)
+{
+    struct stat status;
+    if (fstat(opening->fd, &status) < 0)
+        return -errno;
+    return opening->major == 0 || status.st_dev == makedev(opening->major, opening->minor)
+               ? 0
+               : -ESTALE;
+}
+
 static void open_one(void *question)
 {
     struct opening *opening = question;
-    opening->fd = open(opening->point, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    opening->error = opening->fd < 0 ? -errno : 0;
+    opening->fd = open(opening->path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    opening->error = opening->fd < 0 ? -errno : check_device(opening);
 }
 
 static void release_opening(void *question)
 {
     struct opening *opening = question;
-    free(opening->point);
+    free(opening->path);
     if (opening->fd > 0) /* zero is one that was never asked: no file gets that number */
         close_fd(opening->fd);
+}
+
+/* The path below the root that the agent looks at. */
+static int fill_opening(struct opening *opening, const struct member *member)
+{
+    if (asprintf(&opening->path, "%s%s", sysroot_prefix(), member->point) < 0) {
+        opening->path = NULL;
+        return -ENOMEM;
+    }
+    opening->major = member->major;
+    opening->minor = member->minor;
+    return 0;
 }
 
 static int take_opening(struct freezing *freezing, struct probe_set *probes, size_t index)
@@ -268,8 +300,7 @@ static int open_members(struct freezing *freezing)
         struct opening *opening = probe_set_question(probes, i);
         /* Each its own: what hung once is tried again. */
         probe_set_key(probes, i, (uint64_t)(uintptr_t)opening);
-        opening->point = strdup(set->members[i].point);
-        error = opening->point ? 0 : -ENOMEM;
+        error = fill_opening(opening, &set->members[i]);
     }
     if (error) {
         probe_set_unref(probes);
