@@ -151,13 +151,12 @@ static void *hand_main(void *argument)
     size_t first = hand->first;
     free(hand);
     work(crew, first);
+    uint64_t one = 1;
     pthread_mutex_lock(&crew->lock);
-    bool is_last = --crew->running == 0;
+    if (--crew->running == 0)
+        (void)!write(crew->ended_fd, &one, sizeof(one));
     pthread_cond_broadcast(&crew->changed);
     pthread_mutex_unlock(&crew->lock);
-    uint64_t one = 1;
-    if (is_last)
-        (void)!write(crew->ended_fd, &one, sizeof(one));
     unref(crew);
     return NULL;
 }
