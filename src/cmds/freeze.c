@@ -35,13 +35,13 @@ static const struct arg_spec freeze_specs[] = {ARG_END};
 
 #define FREEZE_LANE "freeze"
 
-#define FREEZE(wire_name, text, specs)                                              \
-    {                                                                               \
-        .name = (wire_name), .summary = (text), .args = (specs),                    \
-        .args_size = sizeof(struct freeze_args), .prepare = freezer_prepare_freeze, \
-        .run = freezer_run_freeze, .finish = freezer_finish_freeze,                 \
-        .release = freezer_release_freeze, .lane = FREEZE_LANE,                     \
-        .flags = CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_NO_DEADLINE                  \
+#define FREEZE(wire_name, text, specs)                                                           \
+    {                                                                                            \
+        .name = (wire_name), .summary = (text), .args = (specs),                                 \
+        .args_size = sizeof(struct freeze_args), .prepare = freezer_prepare_freeze,              \
+        .run = freezer_run_freeze, .finish = freezer_finish_freeze,                              \
+        .release = freezer_release_freeze, .cancel = freezer_cancel_freeze, .lane = FREEZE_LANE, \
+        .flags = CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_NO_DEADLINE | CMD_JOB                     \
     }
 
 static const struct command rows[] = {

@@ -74,6 +74,8 @@ static void on_freeze_hook_ended(void *context, const char *failure)
     struct call *call = freeze->call;
     if (freeze_set_is_stopped(freeze->set))
         failure = "the freeze was stopped by a thaw";
+    else if (call_is_cancelled(call))
+        failure = "the freeze was cancelled";
     else if (!failure && call_is_interrupted(call))
         failure = "the freeze was stopped: its time was over";
     if (!failure) {
@@ -151,13 +153,13 @@ static int start_guard(struct freezer *freezer, char ret_reason[JOB_REASON_MAX])
 static bool is_interrupted(void *context)
 {
     const struct freeze_call *freeze = context;
-    return call_is_interrupted(freeze->call);
+    return call_is_interrupted(freeze->call) || call_is_cancelled(freeze->call);
 }
 
 static bool is_cancelled(void *context)
 {
     const struct freeze_call *freeze = context;
-    return freeze_set_is_stopped(freeze->set) || call_is_interrupted(freeze->call);
+    return freeze_set_is_stopped(freeze->set) || is_interrupted(context);
 }
 
 static void say_step(void *context, const char *what, const char *point)
@@ -246,6 +248,18 @@ enum call_next freezer_finish_freeze(struct call *call)
     if (next == CALL_CONTINUE)
         json_uint(call_reply(call), freeze->result.count);
     return next;
+}
+
+/* Its hook, or else its worker, is at its end soon; what was frozen is thawed then. */
+void freezer_cancel_freeze(struct call *call)
+{
+    struct freeze_call *freeze = call_state(call);
+    if (!freeze)
+        return;
+    if (freeze->freezer->freezing == freeze && freeze->stage == STAGE_LISTEN &&
+        freeze->freezer->hook)
+        hook_run_kill(freeze->freezer->hook);
+    freeze_state_wake(freezer_state(freeze->freezer));
 }
 
 /* One whose deadline passed comes here without its `finish`. */

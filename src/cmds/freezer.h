@@ -47,6 +47,7 @@ enum call_next freezer_prepare_freeze(struct call *call);
 enum call_next freezer_run_freeze(struct call *call);
 enum call_next freezer_finish_freeze(struct call *call);
 void freezer_release_freeze(struct call *call);
+void freezer_cancel_freeze(struct call *call);
 enum call_next freezer_prepare_thaw(struct call *call);
 enum call_next freezer_run_thaw(struct call *call);
 enum call_next freezer_finish_thaw(struct call *call);

@@ -177,7 +177,7 @@ static int check(struct freezing *freezing)
     if (freeze_set_is_stopped(set))
         return fail(freezing, -ECANCELED, "the freeze was stopped by a thaw");
     if (request->is_interrupted(request->context))
-        return fail(freezing, -ETIMEDOUT, "the freeze was stopped: its time was over");
+        return fail(freezing, -ETIMEDOUT, "the freeze was cancelled, or its time was over");
     return 0;
 }
 

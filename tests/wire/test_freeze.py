@@ -425,6 +425,22 @@ def freeze_is_possible(channel, disk, tmp_path):
 
 
 @hangs
+def test_a_freeze_is_a_job_that_can_be_cancelled(disks, begin, tmp_path):
+    disk = disks.make()
+    hook = make_hook(str(tmp_path), '[ "$1" = thaw ] || exec sleep 600')
+    agent = begin(args=["-F" + hook], settings={"freeze.hook-timeout": 0})
+    freezing, other = agent.connect(), agent.connect()
+    post_freeze(freezing, disk.point)
+    wait_until(lambda: hooks(tmp_path) == ["freeze"], what="the hook")
+    job, = [job for job in other.cmd("bellhop-job-list")["jobs"]
+            if "guest-fsfreeze-freeze-list" in job.values()]
+    other.cmd("bellhop-job-cancel", {"id": job["id"]})
+    assert freezing.read_reply(20)["error"]["desc"] == "the freeze was cancelled"
+    assert status(other) == "thawed"
+    assert hooks(tmp_path) == ["freeze", "thaw"]
+
+
+@hangs
 def test_everything_is_answered_while_the_hook_sleeps(disks, begin, tmp_path):
     disk = disks.make()
     hook = make_hook(str(tmp_path), '[ "$1" = thaw ] || until [ -e go ]; do sleep 0.01; done')
