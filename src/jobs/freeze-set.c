@@ -292,7 +292,6 @@ static int take_opening(struct freezing *freezing, struct probe_set *probes, siz
 static int open_members(struct freezing *freezing)
 {
     struct freeze_set *set = freezing->set;
-    _cleanup_free_ char *nothing = NULL;
     struct probe_set *probes =
         probe_set_new(set->count, sizeof(struct opening), open_one, release_opening);
     int error = probes ? 0 : -ENOMEM;
