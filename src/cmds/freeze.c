@@ -41,7 +41,7 @@ static const struct arg_spec freeze_specs[] = {ARG_END};
         .args_size = sizeof(struct freeze_args), .prepare = freezer_prepare_freeze,              \
         .run = freezer_run_freeze, .finish = freezer_finish_freeze,                              \
         .release = freezer_release_freeze, .cancel = freezer_cancel_freeze, .lane = FREEZE_LANE, \
-        .flags = CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_NO_DEADLINE | CMD_JOB                     \
+        .flags = CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_NO_DEADLINE | CMD_JOB | CMD_OWN_SYSTEM    \
     }
 
 static const struct command rows[] = {
@@ -50,7 +50,7 @@ static const struct command rows[] = {
         .summary = "Whether file systems are frozen",
         .run = status_run,
         .lane = FREEZE_LANE,
-        .flags = CMD_ON_LOOP | CMD_ALLOWED_WHEN_FROZEN | CMD_RESERVED,
+        .flags = CMD_ON_LOOP | CMD_ALLOWED_WHEN_FROZEN | CMD_RESERVED | CMD_OWN_SYSTEM,
     },
     FREEZE("guest-fsfreeze-freeze", "Freeze all file systems on disks", freeze_specs),
     FREEZE("guest-fsfreeze-freeze-list", "Freeze the file systems mounted at the given places",
@@ -64,7 +64,7 @@ static const struct command rows[] = {
         .release = freezer_release_thaw,
         .lane = FREEZE_LANE,
         .flags = CMD_CHANGES_GUEST | CMD_ALLOWED_WHEN_FROZEN | CMD_RESERVED | CMD_RESCUE |
-                 CMD_URGENT | CMD_NO_DEADLINE,
+                 CMD_URGENT | CMD_NO_DEADLINE | CMD_OWN_SYSTEM,
     },
 };
 
