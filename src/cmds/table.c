@@ -33,8 +33,7 @@ static const struct command_family *const families[] = {
     &network_commands,       &disks_commands,    &load_commands, &cpus_commands,
     &memory_blocks_commands, &accounts_commands, &ssh_commands,  &time_commands,
     &users_commands,         &power_commands,    &job_commands,  &trim_commands,
-    &job_input_commands,
-    &freeze_commands,
+    &job_input_commands,     &freeze_commands,
 };
 
 /* Room for every row there is; the table is built once, before it is first read. */
