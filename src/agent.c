@@ -70,6 +70,7 @@ struct agent {
     struct hot_plug *hot_plug;
     struct agent_channel *channels;
     size_t channel_count;
+    struct event *end_timer;
     int failure; /* why the loop was left, -errno; 0: it was told to */
 };
 
@@ -239,6 +240,29 @@ static void on_signal(evutil_socket_t number, short events, void *argument)
         event_base_loopbreak(agent->base);
 }
 
+/* So that its replies are written, and what follows from the same loss is told. */
+static void on_end_timer(evutil_socket_t fd, short events, void *argument)
+{
+    struct agent *agent = argument;
+    if (freeze_state_is_on(agent->services.freeze)) {
+        evtimer_add(agent->end_timer, &(struct timeval){.tv_sec = 1});
+        return;
+    }
+    log_error("ending, so that the service manager starts bellhopd and its broker again");
+    agent->failure = -EPIPE;
+    event_base_loopbreak(agent->base);
+}
+
+/*
+ * An agent without its broker runs no programs, and may not fork another one. Its service manager
+ * can. While the guest is frozen it stays: it knows best how to thaw.
+ */
+static void on_broker_lost(void *context)
+{
+    struct agent *agent = context;
+    evtimer_add(agent->end_timer, &(struct timeval){.tv_usec = 250 * 1000});
+}
+
 static void on_log_rotated(evutil_socket_t number, short events, void *argument)
 {
     struct agent *agent = argument;
@@ -284,6 +308,12 @@ static int agent_start_broker(struct agent *agent, const struct agent_options *o
         broker_client_new_take(agent->base, services->jobs, options->statedir, options->broker);
     if (!services->broker)
         return -ENOMEM;
+    if (options->is_managed) {
+        agent->end_timer = evtimer_new(agent->base, on_end_timer, agent);
+        if (!agent->end_timer)
+            return -ENOMEM;
+        broker_client_on_lost(services->broker, on_broker_lost, agent);
+    }
     broker_client_adopt(services->broker, ADOPT_MS);
     struct freezer_options freezer = {
         .base = agent->base,
@@ -408,6 +438,8 @@ bool agent_free(struct agent *agent)
     for (size_t i = 0; i < ARRAY_SIZE(agent->signals); i++)
         if (agent->signals[i])
             event_free(agent->signals[i]);
+    if (agent->end_timer)
+        event_free(agent->end_timer);
     if (agent->base)
         event_base_free(agent->base);
     free(agent);

@@ -42,6 +42,7 @@ struct agent_options {
     const char *statedir;
     const char *fsfreeze_hook; /* outlives the agent; NULL: none */
     struct broker_process *broker; /* that was started; its connection is taken */
+    bool is_managed;               /* a service manager starts it again when it has failed */
 };
 
 /*

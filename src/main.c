@@ -152,6 +152,7 @@ static int run_agent(const struct config *config, struct broker_process *broker,
             .statedir = config->statedir,
             .fsfreeze_hook = config->fsfreeze_hook,
             .broker = broker,
+            .is_managed = service_is_managed(),
         };
         error = agent_new(&options, &agent, &reason);
     }

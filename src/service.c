@@ -81,6 +81,11 @@ void service_ready(void)
     parent_fd = close_fd(parent_fd);
 }
 
+bool service_is_managed(void)
+{
+    return getenv("NOTIFY_SOCKET") != NULL;
+}
+
 void service_stopping(void)
 {
     notify("STOPPING=1");

@@ -4,6 +4,8 @@
 
 /* How whoever started the agent is told that it is ready: a shell by -d, systemd by a socket. */
 
+#include <stdbool.h>
+
 #include "base/cleanup.h"
 
 /*
@@ -19,6 +21,9 @@ int service_daemonize(void) MUST_CHECK;
  * stderr becomes /dev/null) and its parent exits; systemd is told (sd_notify(3)). Once.
  */
 void service_ready(void);
+
+/* True if a service manager that wants to be told (sd_notify(3)) started the agent. */
+bool service_is_managed(void);
 
 /* The agent is about to end: tells systemd. */
 void service_stopping(void);

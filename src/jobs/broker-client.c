@@ -34,6 +34,8 @@ struct broker_client {
     pid_t pid; /* of the own broker, until it was reaped */
     int pidfd;
     struct event *process;
+    void (*lost)(void *context); /* NULL: nobody wants to know */
+    void *lost_context;
 };
 
 static struct broker_client *client_of(struct broker_peer_owner *owner)
@@ -54,7 +56,8 @@ static void pid_named(struct broker_peer_owner *owner, struct broker_peer *peer,
 static void peer_lost(struct broker_peer_owner *owner, struct broker_peer *peer, int error)
 {
     struct broker_client *client = client_of(owner);
-    if (peer == client->own) {
+    bool is_own = peer == client->own;
+    if (is_own) {
         client->own = NULL;
         log_error("the broker is gone%s%s: no programs can be run until bellhopd is started again",
                   error ? ": " : "", error ? strerror(-error) : "");
@@ -69,6 +72,8 @@ static void peer_lost(struct broker_peer_owner *owner, struct broker_peer *peer,
     }
     client->peer_count--;
     broker_peer_free(peer);
+    if (is_own && client->lost)
+        client->lost(client->lost_context);
 }
 
 /* The own broker is a child of the agent's, and it alone must reap it. */
@@ -135,6 +140,12 @@ struct broker_client *broker_client_new_take(struct event_base *base, struct job
         return broker_client_free(client);
     watch_process(client);
     return client;
+}
+
+void broker_client_on_lost(struct broker_client *client, void (*lost)(void *context), void *context)
+{
+    client->lost = lost;
+    client->lost_context = context;
 }
 
 struct broker_client *broker_client_free(struct broker_client *client)

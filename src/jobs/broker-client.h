@@ -34,6 +34,10 @@ struct broker_client *broker_client_new_take(struct event_base *base, struct job
  */
 struct broker_client *broker_client_free(struct broker_client *client) ON_LOOP;
 
+/* Has `lost` called, once, when the own broker is gone: no program can be run from then on. */
+void broker_client_on_lost(struct broker_client *client, void (*lost)(void *context),
+                           void *context) ON_LOOP;
+
 /*
  * Finds the brokers of earlier agents and enters their jobs into the table; removes the sockets of
  * those that are no more. To be called once, before anybody is served. Waits for at most

@@ -60,6 +60,34 @@ def test_daemon_that_cannot_start_says_so(agent, directory):
     assert not (directory / "pid").exists()
 
 
+def broker_of(pid):
+    """The pid of an agent's broker, as the kernel names it."""
+    with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
+        for child in file.read().split():
+            with open("/proc/%s/comm" % child, encoding="ascii") as name:
+                if name.read() == "bellhop-broker\n":
+                    return int(child)
+    raise AssertionError("the agent has no broker")
+
+
+@pytest.mark.bellhop_only("no-sd-notify")
+def test_an_agent_without_its_broker_has_itself_started_again(agent, directory):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(directory / "notify"))
+        manager.settimeout(seconds(20))
+        process = subprocess.Popen(arguments(agent, directory), stderr=subprocess.DEVNULL,
+                                   env=environment(NOTIFY_SOCKET=str(directory / "notify")))
+        try:
+            assert manager.recv(100) == READY[0]
+            os.kill(broker_of(process.pid), signal.SIGKILL)
+            assert manager.recv(100) == READY[1]
+            assert process.wait(seconds(20)) == 1
+        finally:
+            process.kill()
+            process.wait()
+    assert "the service manager" in (directory / "log").read_text()
+
+
 @pytest.mark.bellhop_only("no-sd-notify")
 @pytest.mark.parametrize("abstract", [False, True])
 def test_readiness_for_systemd(agent, directory, abstract):
