@@ -127,11 +127,13 @@ static int load_optional_file(struct config_loader *loader, const char *path, bo
     return error;
 }
 
-static int load_bellhop_file(struct config_loader *loader)
+static int load_bellhop_file(struct config_loader *loader, const struct options *options)
 {
     const char *path = getenv("BELLHOP_CONF");
     bool found;
 
+    if (options->checked_path)
+        return load_file(loader, options->checked_path);
     return load_optional_file(loader, path ? path : BELLHOP_FILE, &found);
 }
 
@@ -410,7 +412,7 @@ static int load_all(struct config_loader *loader, const struct options *options)
     int error = set_defaults(loader->config);
 
     if (error == 0)
-        error = load_bellhop_file(loader);
+        error = load_bellhop_file(loader, options);
     if (error == 0)
         error = load_classic_file(loader, options);
     if (error == 0)
@@ -506,12 +508,13 @@ static void dump_channel(struct buffer *out, const struct config_channel *channe
 
 static void dump_policy(struct buffer *out, const struct policy *policy)
 {
-    if (policy->profile == PROFILE_FULL && !policy->is_strict && !policy->audit)
+    if (policy->profile == PROFILE_FULL && !policy->is_strict && !policy->user && !policy->audit)
         return;
     buffer_append_text(out, "\n[policy]\n");
     dump_text(out, "profile", profile_name(policy->profile));
     if (policy->is_strict)
         dump_bool(out, "strict", true);
+    dump_text(out, "user", policy->user);
     dump_text(out, "audit", policy->audit);
 }
 

@@ -12,6 +12,8 @@
 #include "base/settings.h"
 #include "cmds/services.h"
 #include "io/uevent.h"
+#include "security/capabilities.h"
+#include "security/privileges.h"
 
 struct hot_plug {
     struct services *services;
@@ -72,17 +74,29 @@ static void on_uevent(const struct uevent *event, void *context)
     services_run_detached(hot_plug->services, bring_online, copy);
 }
 
+const struct capability_need hot_plug_needs[] = {
+    {CAP_NET_ADMIN, "a buffer for as many events as a memory module makes at once"},
+    CAPABILITY_NEEDS_END,
+};
+
+bool hot_plug_is_wanted(const struct settings *settings)
+{
+    return settings->hotplug_processors || settings->hotplug_memory;
+}
+
 int hot_plug_new(struct event_base *base, struct services *services, struct hot_plug **ret_hot_plug)
 {
     assert_on_loop();
     *ret_hot_plug = NULL;
-    if (!services->settings->hotplug_processors && !services->settings->hotplug_memory)
+    if (!hot_plug_is_wanted(services->settings))
         return 0;
     struct hot_plug *hot_plug = calloc(1, sizeof(*hot_plug));
     if (!hot_plug)
         return -ENOMEM;
     hot_plug->services = services;
+    privileges_enter(hot_plug_needs);
     int error = uevent_listener_new(base, on_uevent, hot_plug, &hot_plug->listener);
+    privileges_leave();
     if (error) {
         free(hot_plug);
         return error;

@@ -12,10 +12,12 @@
 
 #include "base/cleanup.h"
 #include "base/thread.h"
+#include "security/capabilities.h"
 
 struct event_base;
 struct hot_plug;
 struct services;
+struct settings;
 struct uevent;
 
 /*
@@ -25,6 +27,12 @@ struct uevent;
 int hot_plug_new(struct event_base *base, struct services *services,
                  struct hot_plug **ret_hot_plug) MUST_CHECK ON_LOOP;
 struct hot_plug *hot_plug_free(struct hot_plug *hot_plug) ON_LOOP;
+
+/* True if the settings want it. */
+bool hot_plug_is_wanted(const struct settings *settings);
+
+/* What it takes of the agent. */
+extern const struct capability_need hot_plug_needs[];
 
 /* What was plugged in. */
 struct hot_plugged {

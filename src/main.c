@@ -20,6 +20,7 @@
 #include "cmds/authorized-keys.h"
 #include "cmds/command.h"
 #include "cmds/table.h"
+#include "check.h"
 #include "config.h"
 #include "jobs/broker.h"
 #include "jobs/thaw-guard.h"
@@ -28,6 +29,7 @@
 #include "own-programs.h"
 #include "passed-sockets.h"
 #include "pidfile.h"
+#include "sandbox.h"
 #include "security/gate.h"
 #include "service.h"
 
@@ -47,6 +49,13 @@ static int fail(const char *what, const char *reason, int error)
     log_error("%s: %s", what, reason ? reason : strerror(-error));
     return EXIT_FAILURE;
 }
+
+/* What is worked out before anything begins. */
+struct setup {
+    const struct config *config;
+    const struct gate *gate;
+    struct sandbox *sandbox;
+};
 
 static const char **command_names(void)
 {
@@ -133,77 +142,54 @@ static int fill_channels(const struct config *config, struct agent_channel_optio
 
 /* Returns the exit status. With `*ret_is_cut_short` the process must end without touching anything.
  */
-static int run_agent(const struct config *config, struct broker_process *broker,
-                     struct audit *audit, bool *ret_is_cut_short)
+static int run_agent(const struct setup *setup, struct broker_process *broker, struct audit *audit,
+                     bool *ret_is_cut_short)
 {
     _cleanup_free_ struct agent_channel_options *channels = NULL;
     _cleanup_free_ char *reason = NULL;
-    struct gate *gate = make_gate(config);
     struct agent *agent = NULL;
-    int error = gate ? fill_channels(config, &channels) : -ENOMEM;
+    const struct config *config = setup->config;
+    int error = fill_channels(config, &channels);
     if (!error) {
         struct agent_options options = {
             .settings = &config->settings,
-            .gate = gate,
+            .gate = setup->gate,
             .policy = &config->policy,
             .audit = audit,
             .channels = channels,
             .channel_count = config->channel_count,
-            .statedir = config->statedir,
+            .statedir = setup->sandbox->state_directory,
             .fsfreeze_hook = config->fsfreeze_hook,
             .broker = broker,
             .is_managed = service_is_managed(),
         };
         error = agent_new(&options, &agent, &reason);
     }
-    if (error) {
-        gate_free(gate);
+    if (error)
         return fail("the agent could not be started", reason, error);
-    }
     log_info("bellhopd %s is ready", BELLHOP_VERSION);
     service_ready();
     error = agent_run(agent);
     service_stopping();
     *ret_is_cut_short = !agent_free(agent);
-    if (!*ret_is_cut_short)
-        gate_free(gate);
     return error ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 /* The same, with its audit. */
-static int run_audited(const struct config *config, struct broker_process *broker,
+static int run_audited(const struct setup *setup, struct broker_process *broker,
                        bool *ret_is_cut_short)
 {
     struct audit *audit = NULL;
-    const char *destination = config->policy.audit;
+    const char *destination = setup->config->policy.audit;
     int error = destination ? audit_new(destination, &audit) : 0;
     if (error)
         return fail(destination, NULL, error);
-    int status = run_agent(config, broker, audit, ret_is_cut_short);
+    int status = run_agent(setup, broker, audit, ret_is_cut_short);
     if (*ret_is_cut_short)
         audit_flush(audit, LOG_STOP_MS);
     else
         audit_free(audit, LOG_STOP_MS);
     return status;
-}
-
-/* The broker has a copy of what it is started with, so it goes here. */
-static int start_broker(const struct config *config, struct broker_process *ret_broker)
-{
-    struct gate *gate = make_gate(config);
-    struct own_programs *programs = gate ? own_programs_new(config, gate) : NULL;
-    int error = -ENOMEM;
-    if (programs) {
-        const struct broker_options options = {
-            .state_directory = config->statedir,
-            .settings = &config->settings,
-            .policy = own_programs_policy(programs),
-        };
-        error = broker_start(&options, ret_broker);
-    }
-    own_programs_free(programs);
-    gate_free(gate);
-    return error;
 }
 
 static int open_log(const struct config *config)
@@ -215,8 +201,32 @@ static int open_log(const struct config *config)
     return log_open(&options);
 }
 
-static int serve(const struct config *config)
+/* The broker is forked with everything, and gives up what it does not need by itself. It has a copy
+ * of what it is started with. */
+static int start_broker(const struct setup *setup, struct broker_process *ret_broker)
 {
+    struct sandbox *sandbox = setup->sandbox;
+    struct own_programs *programs = own_programs_new(setup->config, setup->gate);
+    if (!programs)
+        return -ENOMEM;
+    const struct broker_owner owner = {sandbox->user.user, sandbox->user.group};
+    const struct broker_options options = {
+        .state_directory = sandbox->state_directory,
+        .settings = &setup->config->settings,
+        .policy = own_programs_policy(programs),
+        .owner = sandbox->changes_user && geteuid() == 0 ? &owner : NULL,
+        .confine = sandbox_confine_broker,
+        .context = sandbox,
+    };
+    int error = broker_start(&options, ret_broker);
+    own_programs_free(programs);
+    return error;
+}
+
+static int serve(const struct setup *setup)
+{
+    const struct config *config = setup->config;
+    struct sandbox *sandbox = setup->sandbox;
     _cleanup_free_ char *reason = NULL;
     struct pidfile *pidfile = NULL;
     bool is_cut_short = false;
@@ -225,7 +235,10 @@ static int serve(const struct config *config)
     int error = config->daemon ? service_daemonize() : 0;
     if (error)
         return fail("running in the background", NULL, error);
-    error = start_broker(config, &broker);
+    error = sandbox_make_room(sandbox, &reason);
+    if (error)
+        return fail(sandbox->state_directory, reason, error);
+    error = start_broker(setup, &broker);
     if (error)
         return fail("the broker could not be started", NULL, error);
     error = open_log(config);
@@ -233,7 +246,7 @@ static int serve(const struct config *config)
         return fail(config->logfile ? config->logfile : "stderr", NULL, error);
     if (broker.listener_error)
         log_warning("%s: %s: running programs will not be found by the next agent",
-                    config->statedir, strerror(-broker.listener_error));
+                    sandbox->state_directory, strerror(-broker.listener_error));
     for (size_t i = 0; i < config->warnings.count; i++)
         log_warning("%s", config->warnings.items[i]);
     if (config->has_pidfile || config->daemon) {
@@ -244,13 +257,35 @@ static int serve(const struct config *config)
     raise_descriptor_limit();
     umask((mode_t)config->settings.file_umask);
     signal(SIGPIPE, SIG_IGN);
+    error = sandbox_confine_agent(sandbox);
+    if (error)
+        return fail("the sandbox is not complete, and policy.strict is set", NULL, error);
     error = log_start();
     int status = error ? fail("the log writer could not be started", NULL, error)
-                       : run_audited(config, &broker, &is_cut_short);
+                       : run_audited(setup, &broker, &is_cut_short);
     pidfile_remove(pidfile);
     log_stop(LOG_STOP_MS);
     if (is_cut_short)
         _exit(status);
+    return status;
+}
+
+/* Serves, or tells (--check) how it would. */
+static int run(const struct options *options, const struct config *config)
+{
+    struct gate *gate = make_gate(config);
+    struct sandbox *sandbox = NULL;
+    struct sandbox_options sandbox_options = {.config = config, .gate = gate};
+    int error = gate ? sandbox_new(&sandbox_options, &sandbox) : -ENOMEM;
+    int status = EXIT_FAILURE;
+    if (error)
+        refuse(NULL, error);
+    else if (options->action == OPTIONS_CHECK)
+        status = check_print(config, sandbox, stdout);
+    else
+        status = serve(&(struct setup){config, gate, sandbox});
+    sandbox_free(sandbox);
+    gate_free(gate);
     return status;
 }
 
@@ -281,6 +316,7 @@ int main(int argc, char **argv)
         options_print_commands(stdout, names);
         return EXIT_SUCCESS;
     case OPTIONS_RUN:
+    case OPTIONS_CHECK:
     case OPTIONS_DUMP_CONFIG:
         break;
     }
@@ -292,7 +328,8 @@ int main(int argc, char **argv)
         error = other_root_use(options.root, &reason);
     if (error)
         return refuse(reason, error);
-    int status = options.action == OPTIONS_DUMP_CONFIG ? print_config(config) : serve(config);
+    int status =
+        options.action == OPTIONS_DUMP_CONFIG ? print_config(config) : run(&options, config);
     config_free(config);
     return status;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* Long options without a letter. */
-enum { OPTION_SET = 256, OPTION_ROOT, OPTION_PROFILE };
+enum { OPTION_SET = 256, OPTION_ROOT, OPTION_PROFILE, OPTION_CHECK };
 
 /* ':' first tells a missing argument from an unknown option. */
 static const char short_options[] = ":hVvdc:m:p:l:f:F::b:a:t:Dr";
@@ -27,6 +27,7 @@ static const struct option long_options[] = {
     {"allow-rpcs", required_argument, NULL, 'a'},
     {"dump-conf", no_argument, NULL, 'D'},
     {"retry-path", no_argument, NULL, 'r'},
+    {"check", no_argument, NULL, OPTION_CHECK},
     {"set", required_argument, NULL, OPTION_SET},
     {"root", required_argument, NULL, OPTION_ROOT},
     {"profile", required_argument, NULL, OPTION_PROFILE},
@@ -84,7 +85,8 @@ static int apply(struct options *options, int option, const char *value)
         options->action = OPTIONS_PRINT_VERSION;
         return 0;
     case 'D':
-        options->action = OPTIONS_DUMP_CONFIG;
+    case OPTION_CHECK:
+        options->action = option == 'D' ? OPTIONS_DUMP_CONFIG : OPTIONS_CHECK;
         return 0;
     case 'F':
         options->wants_fsfreeze_hook = true;
@@ -172,6 +174,13 @@ int options_parse(int argc, char **argv, struct options *ret_options, char **ret
         if (error < 0 || is_answer(options->action))
             return error;
     }
+    if (options->action == OPTIONS_CHECK && optind < argc)
+        options->checked_path = argv[optind++];
+    if (options->action == OPTIONS_CHECK && optind < argc) {
+        if (asprintf(ret_reason, "--check takes one file, not '%s', too", argv[optind]) < 0)
+            *ret_reason = NULL;
+        return *ret_reason ? -EINVAL : -ENOMEM;
+    }
     for (int i = optind; i < argc && error == 0; i++)
         error = append(&options->ignored, argv[i]);
     return error;
@@ -216,6 +225,8 @@ void options_print_help(FILE *out, const char *program)
           "  -v, --verbose             log debugging information, too\n"
           "  -d, --daemonize           go to the background\n"
           "  -f, --pidfile=FILE        default in the background: /var/run/qemu-ga.pid\n"
+          "      --check [FILE]        say what the configuration (bellhop's own, or FILE) allows\n"
+          "                            and what the sandbox is here; fails on any error\n"
           "  -D, --dump-conf           print the resulting configuration and exit\n"
           "  -h, --help                print this and exit\n"
           "  -V, --version             print the version and exit\n"

@@ -17,6 +17,7 @@
 enum options_action {
     OPTIONS_RUN,
     OPTIONS_DUMP_CONFIG,   /* -D */
+    OPTIONS_CHECK,         /* --check */
     OPTIONS_LIST_COMMANDS, /* -b help, -a help, and "?" */
     OPTIONS_PRINT_HELP,    /* -h */
     OPTIONS_PRINT_VERSION, /* -V */
@@ -26,6 +27,7 @@ enum options_action {
 struct options {
     enum options_action action;
     const char *config_path;
+    const char *checked_path; /* of --check: in place of bellhop's own file; NULL: that one */
     const char *method;
     const char *path;
     const char *logfile;

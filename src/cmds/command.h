@@ -30,6 +30,7 @@
 #include "cmds/args.h"
 #include "io/json-writer.h"
 #include "io/delivery.h"
+#include "security/capabilities.h"
 
 struct call;
 struct services; /* what commands may use of the agent: cmds/services.h */
@@ -96,6 +97,12 @@ struct command {
     void (*programs)(void (*tell)(void *context, const char *const *words), void *context);
 
     unsigned flags;
+
+    /* What it takes, and all that it takes; without: nothing (docs/security.md). */
+    const struct capability_need *needs;        /* of the agent: raised around `run` */
+    const struct capability_need *helper_needs; /* of the broker, for programs that it has run */
+    const char *const *calls;   /* system calls, besides those that are everybody's; NULL-terminated */
+    const char *const *devices; /* that it opens; NULL-terminated */
 };
 
 /* One family of commands: what a src/cmds/<family>.c exports. */

@@ -436,16 +436,29 @@ static enum call_next get_diskstats_run(struct call *call)
 
 /* --- the rows --- */
 
+static const struct capability_need fsinfo_needs[] = {
+    {CAP_DAC_READ_SEARCH, "tell how full is what is mounted below private folders",
+     .is_extra = true},
+    CAPABILITY_NEEDS_END,
+};
+
+static const struct capability_need disks_needs[] = {
+    {CAP_SYS_ADMIN, "ask NVMe disks for their SMART data", .is_extra = true},
+    CAPABILITY_NEEDS_END,
+};
+
 static const struct command commands[] = {
     {
         .name = "guest-get-fsinfo",
         .summary = "The mounted file systems that lie on disks, and which disks these are",
         .run = get_fsinfo_run,
+        .needs = fsinfo_needs,
     },
     {
         .name = "guest-get-disks",
         .summary = "The disks and partitions, where they are plugged in and what they consist of",
         .run = get_disks_run,
+        .needs = disks_needs,
     },
     {
         .name = "guest-get-diskstats",

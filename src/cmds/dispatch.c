@@ -15,6 +15,7 @@
 #include "cmds/table.h"
 #include "io/session.h"
 #include "security/gate.h"
+#include "security/privileges.h"
 #include "security/profile.h"
 
 /* Longer messages are decoded on a worker: the loop has other clients. */
@@ -179,6 +180,15 @@ static void check_begin(struct call *call)
                    "Command %s has been disabled: the agent is in frozen state", command->name);
 }
 
+/* The only place where anything is done with a command's privileges. */
+static enum call_next call_run(struct call *call)
+{
+    privileges_enter(call->command->needs);
+    enum call_next next = call->command->run(call);
+    privileges_leave();
+    return next;
+}
+
 /* Its lane may have kept it waiting since its turn, so what may begin is asked here. */
 static enum task_next on_start(struct task *task)
 {
@@ -200,7 +210,7 @@ static enum task_next on_start(struct task *task)
     if (next == CALL_CONTINUE && !(command->flags & CMD_ON_LOOP))
         return TASK_TO_WORKER;
     if (next == CALL_CONTINUE)
-        next = command->run(call);
+        next = call_run(call);
     if (next == CALL_CONTINUE)
         return call_finish(call);
     return next == CALL_PENDING ? TASK_PENDING : TASK_FINISHED;
@@ -209,7 +219,7 @@ static enum task_next on_start(struct task *task)
 static void on_work(struct task *task)
 {
     struct call *call = call_of_task(task);
-    call->next = call->command->run(call);
+    call->next = call_run(call);
 }
 
 static enum task_next on_worked(struct task *task)

@@ -518,6 +518,19 @@ static enum call_next flush_run(struct call *call)
 
 /* --- the rows --- */
 
+static const struct capability_need open_needs[] = {
+    {CAP_DAC_OVERRIDE, "open files whatever their permissions are"},
+    {CAP_SYS_PTRACE, "open what /proc has of other processes (environ, mem)"},
+    {CAP_SYS_RAWIO, "open /dev/mem and /proc/kcore"},
+    {CAP_SYSLOG, "open /proc/kmsg"},
+    CAPABILITY_NEEDS_END,
+};
+static const struct capability_need write_needs[] = {
+    {CAP_FSETID, "leave a program that is written to its set-user-ID bit"},
+    {CAP_SYS_ADMIN, "write the settings below /proc/sys that ask for it"},
+    CAPABILITY_NEEDS_END,
+};
+
 #define ON_HANDLE \
     .prepare = handle_prepare, .release = handle_release, .lane = "handle", .lane_arg = "handle"
 
@@ -532,6 +545,7 @@ static const struct command commands[] = {
         .finish = open_finish,
         .release = open_release,
         .flags = CMD_CHANGES_GUEST | CMD_DECIDES,
+        .needs = open_needs,
     },
     {
         .name = "guest-file-close",
@@ -560,6 +574,7 @@ static const struct command commands[] = {
         .args = write_specs,
         .args_size = sizeof(struct write_args),
         .run = write_run,
+        .needs = write_needs,
         /* No CMD_CHANGES_GUEST: the open was logged, and a copy is thousands of these. */
         ON_HANDLE,
     },

@@ -293,6 +293,14 @@ static void suspend_programs(void (*tell)(void *context, const char *const *word
 
 /* --- the rows --- */
 
+/* Where there is no program that does it. */
+static const struct capability_need shutdown_needs[] = {
+    {CAP_KILL, "end every process before the guest goes down"},
+    {CAP_SYS_BOOT, "reboot(2)"},
+    CAPABILITY_NEEDS_END,
+};
+static const char *const shutdown_calls[] = {"reboot", "kill", NULL};
+
 #define POWER_FLAGS (CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_NO_SUCCESS_REPLY | CMD_OWN_SYSTEM)
 
 /* The guest may sleep for months: an error for that afterwards would be one too many. */
@@ -316,6 +324,8 @@ static const struct command rows[] = {
         .programs = shutdown_programs,
         .lane = "power",
         .flags = POWER_FLAGS,
+        .needs = shutdown_needs,
+        .calls = shutdown_calls,
     },
     SUSPEND("guest-suspend-ram", "Suspend the guest to RAM", suspend_ram_run),
     SUSPEND("guest-suspend-disk", "Suspend the guest to disk", suspend_disk_run),

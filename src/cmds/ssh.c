@@ -168,6 +168,12 @@ static void keys_programs(void (*tell)(void *context, const char *const *words),
 
 /* --- the rows --- */
 
+static const struct capability_need account_needs[] = {
+    {CAP_SETUID, "become the account whose keys they are"},
+    {CAP_SETGID, "have the groups of that account"},
+    CAPABILITY_NEEDS_END,
+};
+
 static const struct command commands[] = {
     {
         .name = "guest-ssh-get-authorized-keys",
@@ -181,6 +187,7 @@ static const struct command commands[] = {
         .lane = "account",
         .lane_arg = "username",
         .flags = CMD_OWN_SYSTEM,
+        .helper_needs = account_needs,
     },
     {
         .name = "guest-ssh-add-authorized-keys",
@@ -194,6 +201,7 @@ static const struct command commands[] = {
         .lane = "account",
         .lane_arg = "username",
         .flags = CMD_CHANGES_GUEST | CMD_OWN_SYSTEM,
+        .helper_needs = account_needs,
     },
     {
         .name = "guest-ssh-remove-authorized-keys",
@@ -207,6 +215,7 @@ static const struct command commands[] = {
         .lane = "account",
         .lane_arg = "username",
         .flags = CMD_CHANGES_GUEST | CMD_OWN_SYSTEM,
+        .helper_needs = account_needs,
     },
 };
 

@@ -81,6 +81,13 @@ static enum call_next set_time_run(struct call *call)
 
 /* --- the rows --- */
 
+static const struct capability_need set_time_needs[] = {
+    {CAP_SYS_TIME, "set the system's clock and the hardware clock"},
+    CAPABILITY_NEEDS_END,
+};
+static const char *const set_time_calls[] = {"clock_settime", "clock_settime64", NULL};
+static const char *const set_time_devices[] = {"/dev/rtc", "/dev/rtc0", "/dev/misc/rtc", NULL};
+
 static const struct command rows[] = {
     {
         .name = "guest-set-time",
@@ -90,6 +97,9 @@ static const struct command rows[] = {
         .run = set_time_run,
         .lane = "time",
         .flags = CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_OWN_SYSTEM,
+        .needs = set_time_needs,
+        .calls = set_time_calls,
+        .devices = set_time_devices,
     },
 };
 

@@ -31,7 +31,10 @@ int broker_socket_connect(int directory_fd, const char *name) MUST_CHECK;
 /* True if the file's name is one of a broker's socket. */
 bool broker_socket_is_name(const char *name);
 
-/* True if the process at the other end belongs to this account or to root. */
+/* From now on that user is trusted, too. Before there are threads. */
+void broker_socket_trust(uid_t user);
+
+/* True if the process at the other end belongs to this account, to root, or to who is trusted. */
 bool broker_socket_peer_is_trusted(int fd);
 
 #endif

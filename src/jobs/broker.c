@@ -125,6 +125,8 @@ static _Noreturn void run_broker(const struct broker_options *start,
     settle_environment();
     raise_open_files();
     lower_oom_score(inheritance->origin.oom_score_adj);
+    if (start->confine)
+        start->confine(start->context);
 
     int *fds[] = {&inheritance->agent_fd, &inheritance->listener_fd, &inheritance->directory_fd};
     int error = settle_fds(fds, ARRAY_SIZE(fds));
@@ -163,6 +165,21 @@ static int open_listener(const char *state_directory, struct inheritance *inheri
     return inheritance->listener_fd < 0 ? inheritance->listener_fd : 0;
 }
 
+/* As the agent's user, whose it is to be: files and sockets belong to who makes them. */
+static int open_listener_as(const struct broker_owner *owner, const char *state_directory,
+                            struct inheritance *inheritance)
+{
+    if (!owner)
+        return open_listener(state_directory, inheritance);
+    broker_socket_trust(owner->user);
+    if (setegid(owner->group) < 0 || seteuid(owner->user) < 0)
+        return -errno;
+    int error = open_listener(state_directory, inheritance);
+    if (seteuid(0) < 0 || setegid(0) < 0)
+        abort(); /* nothing that follows would be as it is meant */
+    return error;
+}
+
 int broker_start(const struct broker_options *options, struct broker_process *ret_process)
 {
     struct inheritance inheritance = {.listener_fd = -1, .directory_fd = -1};
@@ -175,7 +192,7 @@ int broker_start(const struct broker_options *options, struct broker_process *re
         inheritance.origin = *options->origin;
     else
         child_origin_read(&inheritance.origin);
-    int listener_error = open_listener(options->state_directory, &inheritance);
+    int listener_error = open_listener_as(options->owner, options->state_directory, &inheritance);
 
     int error = 0;
     pid_t pid = fork();

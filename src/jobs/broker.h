@@ -17,11 +17,24 @@
 struct broker_policy;
 struct settings;
 
+struct broker_owner {
+    uid_t user;
+    gid_t group;
+};
+
 struct broker_options {
     const char *state_directory; /* where later agents find it */
     const struct settings *settings;
     const struct broker_policy *policy; /* what it may run; NULL: anything */
     const struct child_origin *origin; /* what children get; NULL: what the caller has now */
+
+    /* Where the agent will be another user than the caller: whose the folder and the socket are, and
+     * who is trusted besides. */
+    const struct broker_owner *owner;
+
+    /* Called in the broker, before its work: gives up what it does not need. NULL: nothing. */
+    void (*confine)(void *context);
+    void *context;
 };
 
 /* The agent's hold on the broker that it started. */

@@ -18,11 +18,12 @@
 
 enum { SET_BITS = 64 };
 
-uint64_t capability_needs_set(const struct capability_need *needs)
+uint64_t capability_needs_set(const struct capability_need *needs, bool with_extras)
 {
     uint64_t set = 0;
     for (; needs && needs->why; needs++)
-        set |= CAPABILITY_BIT(needs->capability);
+        if (with_extras || !needs->is_extra)
+            set |= CAPABILITY_BIT(needs->capability);
     return set;
 }
 
@@ -207,8 +208,10 @@ int capabilities_lock_securebits(void)
 int capabilities_keep_as_user(uint32_t user, uint32_t group, const uint32_t *groups,
                               size_t group_count)
 {
+#ifdef HAVE_LIBCAP /* else nobody could take them away later */
     if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
         return -errno;
+#endif
     int error = 0;
     if (setgroups(group_count, groups) < 0 || setresgid(group, group, group) < 0 ||
         setresuid(user, user, user) < 0)

@@ -26,12 +26,13 @@ struct buffer;
 struct capability_need {
     unsigned capability; /* CAP_SYS_TIME, ... */
     const char *why;     /* for the operator, such as "clock_settime()" */
+    bool is_extra;       /* it works without, only telling or reaching less */
 };
 
 #define CAPABILITY_NEEDS_END {.why = NULL}
 
 /* The set of such an array; NULL: none. */
-uint64_t capability_needs_set(const struct capability_need *needs);
+uint64_t capability_needs_set(const struct capability_need *needs, bool with_extras);
 
 struct capability_sets {
     uint64_t effective;

@@ -133,6 +133,8 @@ int landlock_ruleset_new(const struct landlock_scope *scope, int *ret_fd, const 
         error = add_paths(fd, &scope->write, handled & FS_FOR_WRITE, ret_path);
     if (!error)
         error = add_paths(fd, &scope->execute, handled & FS_FOR_EXECUTE, ret_path);
+    if (!error)
+        error = add_paths(fd, &scope->list, FS_READ_DIR, ret_path);
     if (error)
         return error;
     *ret_fd = take_fd(&fd);

@@ -31,6 +31,7 @@ struct landlock_paths {
  *   read     open for reading, list
  *   write    open for writing, truncate, create (no devices), remove, rename
  *   execute  execute, and read
+ *   list     list folders only
  *
  * Device files below `read` or `write` take ioctls. stat(2), chmod(2), access(2) and the like, unix
  * sockets with a path, and descriptors that are open already are not touched by Landlock.
@@ -39,6 +40,7 @@ struct landlock_scope {
     struct landlock_paths read;
     struct landlock_paths write;
     struct landlock_paths execute;
+    struct landlock_paths list;
     /* No abstract unix sockets of processes outside, no signals to them (ABI 6). */
     bool is_isolated;
 };

@@ -79,9 +79,19 @@ static int set_audit(void *owner, const char *value, char **ret_reason)
                        value);
 }
 
+static int set_user(void *owner, const char *value, char **ret_reason)
+{
+    struct policy *policy = owner;
+    if (!*value || strcmp(value, "root") == 0)
+        return policy_fail(ret_reason, "'%s' does not fit 'user': expected a user's name, not root",
+                           value);
+    return policy_set_text(&policy->user, value);
+}
+
 static const struct policy_key policy_rows[] = {
     {"profile", POLICY_CUSTOM, 0, set_profile, false},
     {"strict", POLICY_BOOL, offsetof(struct policy, is_strict), NULL, false},
+    {"user", POLICY_CUSTOM, 0, set_user, false},
     {"audit", POLICY_CUSTOM, 0, set_audit, false},
 };
 
@@ -330,6 +340,7 @@ int policy_resolve(struct policy *policy, char **ret_reason)
 
 void policy_deinit(struct policy *policy)
 {
+    free(take_ptr(&policy->user));
     free(take_ptr(&policy->audit));
     program_rules_deinit(&policy->programs);
     file_rules_deinit(&policy->files);

@@ -27,9 +27,12 @@ struct buffer;
 #define POLICY_AUDIT_LOG     "log"
 #define POLICY_AUDIT_JOURNAL "journal"
 
+#define POLICY_DEFAULT_USER "bellhop"
+
 struct policy {
     enum profile profile; /* of channels that name none */
     bool is_strict;       /* a sandbox that cannot be had is fatal */
+    char *user;           /* of the agent in every profile but `full`; NULL: POLICY_DEFAULT_USER */
     char *audit;          /* POLICY_AUDIT_..., or an absolute path; NULL: nowhere */
     struct program_rules programs;
     struct file_rules files;

@@ -56,7 +56,7 @@ hostname guest
 ip link set lo up
 
 if [ "$UDEV" = 1 ]; then
-    /lib/systemd/systemd-udevd --daemon --resolve-names=never
+    /lib/systemd/systemd-udevd --daemon --resolve-names=late
     udevadm trigger --action=add
     udevadm settle --timeout=20
 elif [ "$PORT_LINKS" = 1 ]; then

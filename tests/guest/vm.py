@@ -71,6 +71,7 @@ class VmOptions:
     files: tuple = ()  # (path in the guest, content) pairs
     modules: tuple = ()  # kernel modules beyond those that the options above need
     qemu_arguments: tuple = ()
+    kernel_arguments: str = ""
 
     def needed_modules(self):
         modules = list(BASE_MODULES)
@@ -303,7 +304,7 @@ class Vm:
             "-machine", options.machine, "-accel", accelerator, "-cpu", "max",
             "-smp", str(options.cpus), "-m", memory, "-rtc", "base=utc",
             "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
-            "-kernel", kernel.image, "-initrd", self._in("initramfs"), "-append", KERNEL_ARGUMENTS,
+            "-kernel", kernel.image, "-initrd", self._in("initramfs"), "-append", f"{KERNEL_ARGUMENTS} {options.kernel_arguments}",
             "-chardev", f"file,id=console,path={self._in('console.log')}",
             "-serial", "chardev:console",
             "-chardev", self._socket("shell"), "-serial", "chardev:shell",

@@ -62,9 +62,10 @@ static void test_a_set_in_words(void **state)
 static void test_the_set_of_needs(void **state)
 {
     const struct capability_need needs[] = {
-        {CAP_CHOWN, "a"}, {CAP_KILL, "b"}, CAPABILITY_NEEDS_END};
-    assert_int_equal(capability_needs_set(needs), CHOWN | KILL);
-    assert_int_equal(capability_needs_set(NULL), 0);
+        {CAP_CHOWN, "a"}, {CAP_KILL, "b", .is_extra = true}, CAPABILITY_NEEDS_END};
+    assert_int_equal(capability_needs_set(needs, true), CHOWN | KILL);
+    assert_int_equal(capability_needs_set(needs, false), CHOWN);
+    assert_int_equal(capability_needs_set(NULL, true), 0);
 }
 
 static bool can_chown(void)

@@ -62,11 +62,13 @@ static void restrict_to_scope(void)
 {
     const char *const read[] = {in_folder("read"), in_folder("is-not-there")};
     const char *const write[] = {in_folder("write")};
+    const char *const list[] = {"/proc"};
     const char *const execute[] = {"/bin", "/usr", "/lib", "/lib64"};
     struct landlock_scope scope = {
         .read = {read, ARRAY_SIZE(read)},
         .write = {write, ARRAY_SIZE(write)},
         .execute = {execute, ARRAY_SIZE(execute)},
+        .list = {list, ARRAY_SIZE(list)},
     };
     const char *path;
     int ruleset = -1;
@@ -87,6 +89,8 @@ static void try_files(void)
     CHILD_CHECK(!can_open(in_folder("outside"), O_RDONLY));
     CHILD_CHECK(!can_open(in_folder("write/../outside"), O_RDONLY));
     CHILD_CHECK(!can_open("/etc/passwd", O_RDONLY));
+    CHILD_CHECK(can_open("/proc", O_RDONLY | O_DIRECTORY));
+    CHILD_CHECK(!can_open("/proc/version", O_RDONLY));
     CHILD_CHECK(mknod(in_folder("write/device"), S_IFCHR | 0600, 0x103) < 0);
 }
 

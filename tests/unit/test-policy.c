@@ -171,7 +171,7 @@ static void test_what_is_refused(void **state)
         {"[policy]\nstrict=maybe\n", "2: 'maybe' does not fit 'strict'"},
         {"[policy]\naudit=file\n", "2: 'file' does not fit 'audit'"},
         {"[policy]\nlevel=1\n", "2: there is no key 'level' in [policy]: expected one of profile, "
-                                "strict, audit"},
+                                "strict, user, audit"},
         {"[policies]\n", "1: there is no group [policies] in a policy's file"},
         {"[files]\n", "1: there is no group [files] in a policy's file"},
         {"[program]\n", "1: '' is no name for a rule"},
