@@ -61,11 +61,12 @@ static bool runs_programs(const struct sandbox *sandbox)
 
 static void each_rule_need(const struct sandbox *sandbox, need_callback each, void *context)
 {
+    uint64_t known = capabilities_known();
     each_need("programs", rule_needs, true, each, context);
     for (size_t i = 0; i < rules_of(sandbox)->count; i++) {
         const struct program_rule *rule = &rules_of(sandbox)->rules[i];
         for (unsigned capability = 0; capability < 64; capability++)
-            if (rule->capabilities & CAPABILITY_BIT(capability))
+            if (rule->capabilities & known & CAPABILITY_BIT(capability))
                 each(context, rule->name, capability, "kept by the program of this rule");
     }
 }
@@ -180,7 +181,7 @@ static int plan_files(struct sandbox *sandbox)
         error = add(&sandbox->write_paths, sandbox->state_directory);
     if (!error)
         error = add(&sandbox->write_paths, device_path);
-    if (!error && log)
+    if (!error && log && log[0] == '/')
         error = add(&sandbox->write_paths, log);
     if (!error && audit && audit[0] == '/')
         error = add(&sandbox->write_paths, audit);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/sysroot.h"
 #include "cmds/command.h"
 #include "cmds/table.h"
 #include "config.h"
@@ -75,7 +76,9 @@ static int find_enabled(struct sandbox *sandbox)
         for (unsigned profile = 0; profile < PROFILE_COUNT; profile++)
             if (sandbox->profiles & PROFILE_BIT(profile))
                 is_in_profile |= gate_allows_profile(sandbox->options.gate, profile, command->name);
-        sandbox->is_enabled[i] = is_in_profile && !(command->flags & CMD_UNSUPPORTED);
+        bool is_elsewhere = command->flags & CMD_OWN_SYSTEM && sysroot_prefix()[0];
+        sandbox->is_enabled[i] =
+            is_in_profile && !is_elsewhere && !(command->flags & CMD_UNSUPPORTED);
     }
     return 0;
 }
