@@ -36,7 +36,7 @@ static const char *const io_calls[] = {
     "fstat64", "fsync", "ftruncate", "ftruncate64", "ioctl", "lseek", "memfd_create", "pipe",
     "pipe2", "poll", "ppoll", "ppoll_time64", "pread64", "preadv", "preadv2", "pselect6",
     "pselect6_time64", "pwrite64", "pwritev", "pwritev2", "read", "readahead", "readv", "select",
-    "sendfile", "sendfile64", "signalfd", "signalfd4", "splice", "sync_file_range",
+    "sendfile", "sendfile64", "signalfd", "signalfd4", "splice", "sync", "sync_file_range",
     "sync_file_range2", "syncfs", "tee", "timerfd_create", "timerfd_gettime", "timerfd_gettime64",
     "timerfd_settime", "timerfd_settime64", "vmsplice", "write", "writev", NULL,
 };
@@ -106,8 +106,8 @@ static const char *const kernel_calls[] = {
     "keyctl", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self",
     "nfsservctl", "open_by_handle_at", "pciconfig_iobase", "pciconfig_read", "pciconfig_write",
     "query_module", "quotactl", "quotactl_fd", "reboot", "request_key", "s390_pci_mmio_read",
-    "s390_pci_mmio_write", "seccomp", "setdomainname", "sethostname", "swapoff", "swapon", "sync",
-    "syslog", "userfaultfd", "vhangup", NULL,
+    "s390_pci_mmio_write", "seccomp", "setdomainname", "sethostname", "swapoff", "swapon", "syslog",
+    "userfaultfd", "vhangup", NULL,
 };
 
 const struct syscall_group syscall_groups[] = {
