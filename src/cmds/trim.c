@@ -163,6 +163,12 @@ static void trim_cancel(struct call *call)
     freeze_state_wake(call_services(call)->freeze);
 }
 
+static const struct capability_need trim_needs[] = {
+    {CAP_SYS_ADMIN, "have file systems discard what they do not use (FITRIM)"},
+    {CAP_DAC_READ_SEARCH, "open mount points, whoever may look into them"},
+    CAPABILITY_NEEDS_END,
+};
+
 static const struct command rows[] = {
     {
         .name = "guest-fstrim",
@@ -173,6 +179,7 @@ static const struct command rows[] = {
         .cancel = trim_cancel,
         .lane = "fstrim",
         /* A path below another root may lead to another file system than the table says. */
+        .needs = trim_needs,
         .flags = CMD_JOB | CMD_NO_DEADLINE | CMD_EXPIRES | CMD_CHANGES_GUEST | CMD_OWN_SYSTEM,
     },
 };

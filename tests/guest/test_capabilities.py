@@ -106,6 +106,18 @@ def sees_private_mount(vm, channel):
     return None if usage else "its usage is missing"
 
 
+def trims(vm, channel):
+    """What is mounted in a folder that only alice may look into."""
+    vm.shell.run(f"umount /mnt/ext4; mkdir -p {PRIVATE}/mount; chown -R 1000:1000 /home/alice; "
+                 f"chmod 700 {PRIVATE}; mount -t ext4 /dev/vda1 {PRIVATE}/mount")
+    try:
+        paths = channel.run("guest-fstrim", timeout=60)["paths"]
+    finally:
+        vm.shell.run(f"umount {PRIVATE}/mount; mount -t ext4 /dev/vda1 /mnt/ext4")
+    found = next(path for path in paths if path["path"] == PRIVATE + "/mount")
+    return found.get("error")
+
+
 def keys(action):
     def case(vm, channel):
         vm.shell.run("mkdir -p /home/alice; chown -R 1000:1000 /home/alice; chmod 700 /home/alice")
@@ -146,6 +158,8 @@ CASES = {
     ("guest-file-open", "cap_syslog"): opens("/proc/kmsg"),
     ("guest-file-write", "cap_fsetid"): keeps_set_user_id,
     ("guest-file-write", "cap_sys_admin"): writes_setting,
+    ("guest-fstrim", "cap_dac_read_search"): trims,
+    ("guest-fstrim", "cap_sys_admin"): trims,
     ("guest-get-disks", "cap_sys_admin"): asks_nvme,
     ("guest-get-fsinfo", "cap_dac_read_search"): sees_private_mount,
     ("guest-set-user-password", "cap_chown"): sets_password("640"),

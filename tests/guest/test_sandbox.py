@@ -174,6 +174,14 @@ def test_port_that_comes_back(fresh_vm):
         channel.run("guest-get-osinfo")
 
 
+def test_backup_trims(vm):
+    start(vm, "backup")
+    with vm.session() as channel:
+        paths = channel.run("guest-fstrim", timeout=60)["paths"]
+    found = next(path for path in paths if path["path"] == "/mnt/ext4")
+    assert "error" not in found and found["trimmed"] > 0
+
+
 def test_the_user_has_to_be_there(vm):
     start(vm, "monitor", "--set", "policy.user=nosuch")
     assert "not in force: agent: user: there is no user 'nosuch'" in vm.agent_log()
