@@ -35,13 +35,29 @@ static const struct arg_spec freeze_specs[] = {ARG_END};
 
 #define FREEZE_LANE "freeze"
 
+/* The agent freezes and thaws; the guard, which the broker runs, thaws where the agent cannot. */
+static const struct capability_need freeze_needs[] = {
+    {CAP_SYS_ADMIN, "freeze and thaw file systems (FIFREEZE, FITHAW)"},
+    {CAP_DAC_READ_SEARCH, "open mount points, whoever may look into them"},
+    CAPABILITY_NEEDS_END,
+};
+static const struct capability_need guard_needs[] = {
+    {CAP_SYS_ADMIN, "thaw what an agent that died, or a deadline, left frozen"},
+    {CAP_IPC_LOCK, "keep the guard in memory: what it would be read from may be frozen"},
+    {CAP_DAC_READ_SEARCH, "find the folder of the agent, which is another user's"},
+    {CAP_SETUID, "be that user, so that only it talks to the guard"},
+    {CAP_SETGID, "be in that user's group"},
+    CAPABILITY_NEEDS_END,
+};
+
 #define FREEZE(wire_name, text, specs)                                                           \
     {                                                                                            \
         .name = (wire_name), .summary = (text), .args = (specs),                                 \
         .args_size = sizeof(struct freeze_args), .prepare = freezer_prepare_freeze,              \
         .run = freezer_run_freeze, .finish = freezer_finish_freeze,                              \
         .release = freezer_release_freeze, .cancel = freezer_cancel_freeze, .lane = FREEZE_LANE, \
-        .flags = CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_NO_DEADLINE | CMD_JOB | CMD_OWN_SYSTEM    \
+        .flags = CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_NO_DEADLINE | CMD_JOB | CMD_OWN_SYSTEM,   \
+        .needs = freeze_needs, .helper_needs = guard_needs                                       \
     }
 
 static const struct command rows[] = {
@@ -65,6 +81,7 @@ static const struct command rows[] = {
         .lane = FREEZE_LANE,
         .flags = CMD_CHANGES_GUEST | CMD_ALLOWED_WHEN_FROZEN | CMD_RESERVED | CMD_RESCUE |
                  CMD_URGENT | CMD_NO_DEADLINE | CMD_OWN_SYSTEM,
+        .needs = freeze_needs,
     },
 };
 

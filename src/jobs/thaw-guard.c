@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
@@ -22,6 +23,7 @@
 #include "jobs/broker-socket.h"
 #include "jobs/freeze-record.h"
 #include "jobs/guard-protocol.h"
+#include "security/capabilities.h"
 
 enum { CONNECTIONS_MAX = 16 };
 
@@ -335,6 +337,30 @@ static int connect_to_agent(const char *folder)
     return broker_socket_peer_is_trusted(fd) ? take_fd(&fd) : -EPERM;
 }
 
+/*
+ * Where the agent is another user than the broker, the guard becomes that user, too: each then
+ * trusts the other, and nobody else. It keeps what it thaws and stays in memory by.
+ */
+static int become_agents_user(const char *folder)
+{
+    struct stat status;
+    if (stat(folder, &status) < 0)
+        return -errno;
+    if (geteuid() != 0 || status.st_uid == 0)
+        return 0;
+    int error = capabilities_keep_as_user(status.st_uid, status.st_gid, NULL, 0);
+    const uint64_t kept = CAPABILITY_BIT(CAP_SYS_ADMIN) | CAPABILITY_BIT(CAP_IPC_LOCK);
+    struct capability_sets sets;
+    if (!error)
+        error = capabilities_read(&sets);
+    if (error)
+        return error;
+    sets.permitted &= kept;
+    sets.effective = sets.permitted;
+    sets.inheritable = sets.ambient = 0;
+    return capabilities_apply(&sets);
+}
+
 /* All of it as good as it can be had; none of it is needed. */
 static void become_important(void)
 {
@@ -361,6 +387,8 @@ int thaw_guard_main(int argc, char **argv)
     if (argc != 3)
         return EXIT_FAILURE;
     become_important();
+    if (become_agents_user(argv[2]) < 0)
+        return EXIT_FAILURE;
     guard.connections[0].fd = connect_to_agent(argv[2]);
     guard.timer = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC);
     if (guard.connections[0].fd < 0 || guard.timer < 0)

@@ -170,8 +170,11 @@ for ACTION in ("get", "add", "remove"):
     for CAPABILITY in ("cap_setuid", "cap_setgid"):
         CASES[f"guest-ssh-{ACTION}-authorized-keys", CAPABILITY] = keys(ACTION)
 
-# Those that take a machine with them.
-ALONE = {("guest-shutdown", "cap_kill"), ("guest-shutdown", "cap_sys_boot")}
+# Those that take a machine with them; and the freezes, which are looked at in test_sandbox.py: a guest
+# in which nobody may thaw is of no more use for tests.
+ALONE = {("guest-shutdown", "cap_kill"), ("guest-shutdown", "cap_sys_boot"),
+         *((command, capability) for command, found in ROWS.items() for capability in found
+           if command.startswith("guest-fsfreeze-"))}
 
 
 def start(vm, capabilities):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The sandbox as the kernel has it, against the tables of docs/security.md."""
+import itertools
 import os
 import re
 
@@ -180,6 +181,55 @@ def test_backup_trims(vm):
         paths = channel.run("guest-fstrim", timeout=60)["paths"]
     found = next(path for path in paths if path["path"] == "/mnt/ext4")
     assert "error" not in found and found["trimmed"] > 0
+
+
+PROBES = itertools.count()
+
+
+def is_frozen(vm, path):
+    """Asked without being held up: whoever writes to what is frozen waits, and cannot be killed."""
+    probe = f"{path}/probe{next(PROBES)}"
+    return vm.shell.run(
+        f"( touch {probe} </dev/null >/dev/null 2>&1 & )\n"
+        f"for i in 1 2 3 4 5 6 7 8 9 10; do [ -e {probe} ] && exit 0; usleep 100000; done; exit 1",
+        check=False)[0] != 0
+
+
+def test_backup_freezes_and_thaws(vm):
+    """A mount in a folder of alice's, too, which the agent may not look into."""
+    vm.shell.run("umount /mnt/ext4; mkdir -p /home/alice/private/mount; "
+                 "chown -R 1000:1000 /home/alice; chmod 700 /home/alice/private; "
+                 "mount -t ext4 /dev/vda1 /home/alice/private/mount")
+    try:
+        start(vm, "backup")
+        with vm.session() as channel:
+            assert channel.run("guest-fsfreeze-freeze", timeout=30) == 1
+            assert channel.run("guest-fsfreeze-status") == "frozen"
+            assert is_frozen(vm, "/home/alice/private/mount")
+            assert channel.run("guest-fsfreeze-thaw", timeout=30) == 1
+            assert channel.run("guest-fsfreeze-status") == "thawed"
+            assert not is_frozen(vm, "/home/alice/private/mount")
+    finally:
+        vm.shell.run("umount /home/alice/private/mount; mount -t ext4 /dev/vda1 /mnt/ext4")
+
+
+def test_backups_guard_outlives_the_agent(vm):
+    """It is the agent's user, so that the next agent finds it, and nobody else is heard."""
+    start(vm, "backup")
+    with vm.session() as channel:
+        assert channel.run("guest-fsfreeze-freeze", timeout=30) == 1
+    guard = vm.shell.run("grep -l bellhop-guard /proc/[0-9]*/comm | cut -d/ -f3").split()
+    assert len(guard) == 1
+    status = statuses(vm, guard[0])[0]
+    assert status["Uid"].split() == [str(USER)] * 4
+    assert int(status["CapEff"], 16) == mask("cap_sys_admin cap_ipc_lock")
+    vm.signal_agent("KILL")
+    vm.wait_agent_exit()
+    start(vm, "backup")
+    with vm.session() as channel:
+        assert channel.run("guest-fsfreeze-status") == "frozen"
+        assert channel.run("guest-fsfreeze-thaw", timeout=30) == 1
+    assert not is_frozen(vm, "/mnt/ext4")
 
 
 def test_the_user_has_to_be_there(vm):
