@@ -77,9 +77,10 @@ struct job_table *job_table_free(struct job_table *table)
     if (!table)
         return NULL;
     struct job *job;
-    list_for_each (job, &table->running, struct job, by_age)
+    /* To forget one may mean to forget others, too. */
+    while ((job = list_first(&table->running, struct job, by_age)))
         job_table_forget(table, job);
-    list_for_each (job, &table->over, struct job, by_age)
+    while ((job = list_first(&table->over, struct job, by_age)))
         job_table_forget(table, job);
     if (table->timer)
         event_free(table->timer);
@@ -384,7 +385,8 @@ uint64_t job_table_expire(struct job_table *table, uint64_t now_ms)
 {
     assert_on_loop();
     struct job *job;
-    list_for_each (job, &table->over, struct job, by_age) {
+    /* To forget one may mean to forget others, the next one too: nobody knows them but by it. */
+    while ((job = list_first(&table->over, struct job, by_age))) {
         if (job->finished_ms + retention_ms(table) > now_ms)
             return job->finished_ms + retention_ms(table);
         table->counts.expired++;

@@ -27,11 +27,16 @@ static struct settings settings;
 static struct job_table *table;
 static unsigned forgotten_count, freed_count;
 static uint64_t last_forgotten;
+static uint64_t known_by_the_last; /* the id of a job that nobody knows without it */
 
 static void forgotten(struct job *job)
 {
     forgotten_count++;
     last_forgotten = job->id;
+    struct job *other = job_table_find(table, known_by_the_last);
+    known_by_the_last = 0;
+    if (other)
+        job_table_abandon(table, other);
 }
 
 static void free_job(struct job *job)
@@ -81,6 +86,7 @@ static int setup(void **state)
     settings.exec_output_bytes = 1000;
     settings.exec_retention_s = 10;
     forgotten_count = freed_count = 0;
+    known_by_the_last = 0;
     table = job_table_new(NULL, &settings);
     return table ? 0 : -1;
 }
@@ -160,6 +166,29 @@ static void test_results_expire(void **state)
     struct job_counts counts = job_table_counts(table);
     assert_int_equal(counts.expired, 2);
     assert_int_equal(counts.running, 1);
+}
+
+/* As of a program that was started by a job: its pid is told by that job alone. */
+static void test_a_job_that_expires_takes_along_what_only_it_knew(void **state)
+{
+    add_done(1000, 1);
+    known_by_the_last = add_done(1000, 1)->id;
+    add_done(1001, 1);
+    assert_int_equal(job_table_expire(table, 11000), 11001);
+    assert_int_equal(forgotten_count, 2);
+    assert_int_equal(freed_count, 2);
+    assert_int_equal(job_table_counts(table).kept, 1);
+}
+
+static void test_a_table_that_ends_takes_along_what_only_its_jobs_knew(void **state)
+{
+    struct job_table *ending = table;
+    add_done(1000, 1);
+    known_by_the_last = add_done(1000, 1)->id;
+    add(0);
+    job_table_free(ending);
+    assert_int_equal(freed_count, 3);
+    table = job_table_new(NULL, &settings);
 }
 
 static void test_a_reference_outlives_the_table(void **state)
@@ -389,6 +418,10 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_result_stays_until_it_was_seen, setup, teardown),
         cmocka_unit_test_setup_teardown(test_results_expire, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_job_that_expires_takes_along_what_only_it_knew,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_table_that_ends_takes_along_what_only_its_jobs_knew,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_reference_outlives_the_table, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_abandoned_job_goes_when_it_is_over, setup,
                                         teardown),
