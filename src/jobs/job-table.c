@@ -329,6 +329,12 @@ void job_table_answered(struct job_table *table, struct job *job)
         return;
     list_remove(&job->by_answer);
     list_append(&table->answered, &job->by_answer);
+    /* Not every job asked for a place before it began: a request that is one is never refused. */
+    const struct settings *settings = table->settings;
+    while (table->counts.kept > settings->exec_kept ||
+           table->over_bytes > settings->exec_output_bytes)
+        if (!evict(table))
+            break;
 }
 
 void job_table_seen(struct job_table *table, struct job *job)

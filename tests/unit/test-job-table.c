@@ -258,6 +258,24 @@ static void test_kept_results_are_limited(void **state)
     assert_int_equal(job_table_counts(table).evicted, 2);
 }
 
+/* Plain requests that are jobs ask for no place. */
+static void test_what_was_answered_goes_at_once_where_too_much_is_kept(void **state)
+{
+    for (uint64_t i = 0; i < 100; i++)
+        job_table_answered(table, add_done(1000 + i, 300));
+    assert_int_equal(job_table_counts(table).kept, 3); /* 1000 bytes may be kept */
+    for (uint64_t i = 0; i < 100; i++)
+        job_table_answered(table, add_done(2000 + i, 0));
+    assert_int_equal(job_table_counts(table).kept, 4);
+    assert_int_equal(job_table_counts(table).evicted, 196);
+    /* What nobody was told stays. */
+    struct job *untold[6];
+    for (size_t i = 0; i < 6; i++)
+        untold[i] = add_done(3000, 0);
+    job_table_answered(table, untold[5]);
+    assert_int_equal(job_table_counts(table).kept, 5);
+}
+
 static void test_output_is_limited(void **state)
 {
     struct job *first = add_done(1000, 400), *second = add_done(1001, 300);
@@ -427,6 +445,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_running_jobs_are_limited, setup, teardown),
         cmocka_unit_test_setup_teardown(test_kept_results_are_limited, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_was_answered_goes_at_once_where_too_much_is_kept,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_output_is_limited, setup, teardown),
         cmocka_unit_test_setup_teardown(test_waiting_input_is_limited, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_timer_forgets_by_itself, setup, teardown),
