@@ -331,10 +331,10 @@ void job_table_answered(struct job_table *table, struct job *job)
     list_append(&table->answered, &job->by_answer);
     /* Not every job asked for a place before it began: a request that is one is never refused. */
     const struct settings *settings = table->settings;
-    while (table->counts.kept > settings->exec_kept ||
-           table->over_bytes > settings->exec_output_bytes)
-        if (!evict(table))
-            break;
+    while ((table->counts.kept > settings->exec_kept ||
+            table->over_bytes > settings->exec_output_bytes) &&
+           list_first(&table->answered, struct job, by_answer) != job)
+        (void)evict(table);
 }
 
 void job_table_seen(struct job_table *table, struct job *job)

@@ -148,7 +148,10 @@ int job_table_set_timer(struct job_table *table, struct job *job, uint64_t wait_
 /* Nobody was told its name, so nobody will ask. It may be gone afterwards. */
 void job_table_abandon(struct job_table *table, struct job *job) ON_LOOP;
 
-/* What is known of an answer that held its result; for a job that is over. */
+/*
+ * What is known of an answer that held its result; for a job that is over. Where more is kept than
+ * the settings allow, results that were answered earlier are forgotten.
+ */
 void job_table_answered(struct job_table *table, struct job *job) ON_LOOP;
 void job_table_seen(struct job_table *table, struct job *job) ON_LOOP; /* and forgotten */
 
