@@ -250,7 +250,7 @@ int command_job_cancel(struct command_job *own)
     if (job_is_over(&own->job) || !call)
         return -ESRCH;
     if (own->job.state == JOB_RUNNING && !own->command->cancel)
-        return -EBUSY;
+        return task_withdraw(&call->task) ? 0 : -EBUSY; /* it may be waiting for a worker */
     own->job.is_cancelled = true;
     atomic_store(&own->is_cancelled, true);
     if (own->job.state == JOB_RUNNING)

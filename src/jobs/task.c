@@ -328,10 +328,21 @@ void task_cancel_earlier(struct task *task, bool (*is_meant)(struct task *earlie
 void task_go_on(struct task *task)
 {
     assert_on_loop();
+    task->has_gone_on = true;
     if (task->has_ended)
         task_release(task);
     else
         task_proceed(task, TASK_TO_WORKER);
+}
+
+bool task_withdraw(struct task *task)
+{
+    assert_on_loop();
+    if (task->state != STATE_WORKING || task->has_ended || task->has_gone_on ||
+        !pool_withdraw(task->scheduler->pool, &task->work))
+        return false;
+    task_end_and_release(task, TASK_CANCELLED);
+    return true;
 }
 
 void task_finish(struct task *task)

@@ -75,6 +75,7 @@ struct task {
     int state;
     bool is_permitted;
     bool has_ended;
+    bool has_gone_on; /* task_go_on() */
     struct event *timer;
     uint64_t give_up_at_ms;
     const char *blocker;
@@ -110,6 +111,9 @@ void task_cancel_earlier(struct task *task, bool (*is_meant)(struct task *earlie
 
 /* Has `work` called for a task whose `start` or `worked` returned TASK_PENDING. */
 void task_go_on(struct task *task);
+
+/* The same of one whose `start` was called, but of which no worker has done anything yet. */
+bool task_withdraw(struct task *task);
 
 /* Ends a task whose `start` or `worked` returned TASK_PENDING. Not from within these. */
 void task_finish(struct task *task);

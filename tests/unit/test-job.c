@@ -130,6 +130,29 @@ static void test_lanes(void **state)
     assert_false(has_begun('b'));
 }
 
+/* A channel has half of the workers: the others of its jobs wait for one, and have done nothing. */
+static void test_cancelled_while_it_waits_for_a_worker(void **state)
+{
+    enum { STARTED = 40 };
+    char id[8], arguments[32];
+    for (char i = 0; i < STARTED; i++) {
+        char name[2] = {(char)('0' + i)};
+        snprintf(id, sizeof(id), "%d", i + 1);
+        start("work-apart", name, id);
+    }
+    loop_until(has_begun('0'));
+    assert_false(has_begun('0' + STARTED - 1));
+    snprintf(arguments, sizeof(arguments), "{\"id\":%s}", id);
+    assert_string_equal(ask("bellhop-job-cancel", arguments), "{\"return\": {}} ");
+    assert_true(job_is(id, "cancelled"));
+    assert_asked("bellhop-job-status", arguments, "was cancelled before it began");
+    assert_asked("bellhop-job-cancel", "{\"id\":1}", "cannot be cancelled");
+    for (char i = 0; i < STARTED; i++)
+        let_go('0' + i);
+    loop_until(job_table_counts(services.jobs).running == 0);
+    assert_false(has_begun('0' + STARTED - 1));
+}
+
 static void test_cancelled_while_it_runs(void **state)
 {
     start("watched", "a", "1");
@@ -310,6 +333,7 @@ int main(void)
         job_test(test_its_result_is_never_asked_for),
         job_test(test_its_start_is_never_told),
         job_test(test_lanes),
+        job_test(test_cancelled_while_it_waits_for_a_worker),
         job_test(test_cancelled_while_it_runs),
         job_test(test_a_plain_request_is_a_job),
         job_test(test_a_request_behind_another_is_cancelled),
