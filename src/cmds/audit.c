@@ -135,10 +135,16 @@ static const char *value_of(const struct journal_field *fields, size_t count, co
 static void write_message(const struct journal_field *fields, size_t count, struct buffer *out)
 {
     static const char *const names[] = {"BELLHOP_DECISION", "BELLHOP_RESULT", "BELLHOP_RULE",
-                                        "BELLHOP_ERROR", "BELLHOP_RECORDS"};
+                                        "BELLHOP_ERROR"};
     size_t length;
-    const char *value = value_of(fields, count, "BELLHOP_COMMAND", &length);
+    const char *value = value_of(fields, count, "BELLHOP_RECORDS", &length);
     buffer_append_text(out, "audit: ");
+    if (length > 0) {
+        buffer_append_text(out, "records lost: ");
+        buffer_append(out, value, length);
+        return;
+    }
+    value = value_of(fields, count, "BELLHOP_COMMAND", &length);
     buffer_append(out, length ? value : "connection", length ? length : strlen("connection"));
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         value = value_of(fields, count, names[i], &length);

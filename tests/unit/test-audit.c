@@ -140,6 +140,30 @@ static void test_into_the_journal(void **state)
     logger_stop(&logger);
 }
 
+static void test_what_the_journal_did_not_take_is_counted(void **state)
+{
+    struct logger logger;
+    struct audit *audit = NULL;
+    char destination[200], text[4096];
+    int passed;
+    logger_start(&logger);
+    snprintf(destination, sizeof(destination), "journal:%s", logger.path);
+    assert_int_equal(audit_new(destination, &audit), 0);
+    struct audit_call call = {.profile = PROFILE_FULL, .command = "guest-exec"};
+    close_fd(logger.fd);
+    audit_decision(audit, &call, true, "profile full", NULL);
+    audit_flush(audit, WAIT_MS);
+    logger_listen(&logger);
+    audit_result(audit, &call, "done", NULL);
+    audit_free(audit, WAIT_MS);
+    logger_receive(&logger, text, sizeof(text) - 1, &passed);
+    assert_non_null(strstr(text, "BELLHOP_EVENT=lost\nBELLHOP_RECORDS=1\n"
+                                 "MESSAGE=audit: records lost: 1\n"));
+    logger_receive(&logger, text, sizeof(text) - 1, &passed);
+    assert_non_null(strstr(text, "MESSAGE=audit: guest-exec: done\n"));
+    logger_stop(&logger);
+}
+
 static void test_without_a_journal(void **state)
 {
     struct audit *audit = NULL;
@@ -171,6 +195,7 @@ int main(void)
         TEST(test_long_arguments_are_cut),
         TEST(test_it_is_held_with_the_log),
         TEST(test_into_the_journal),
+        TEST(test_what_the_journal_did_not_take_is_counted),
         TEST(test_without_a_journal),
         TEST(test_into_the_log),
     };
