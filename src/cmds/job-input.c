@@ -178,7 +178,7 @@ static const struct command rows[] = {
         .finish = input_finish,
         .release = input_release,
         .lane = "job-input",
-        .flags = CMD_CHANGES_GUEST,
+        .flags = CMD_CHANGES_GUEST | CMD_NO_JOB,
     },
 };
 

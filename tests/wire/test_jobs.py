@@ -349,6 +349,7 @@ def test_a_job_fails(agent, channel):
     ({"command": "bellhop-job-list"}, "cannot be a job"),
     ({"command": "bellhop-job-output", "arguments": {"id": 1}}, "cannot be a job"),
     ({"command": "guest-exec-status", "arguments": {"pid": 1}}, "cannot be a job"),
+    ({"command": "bellhop-job-input", "arguments": {"pid": 1}}, "cannot be a job"),
     ({"command": "no-such-command"}, "no-such-command has not been found"),
     ({"command": "guest-file-open"}, "'path'"),
     ({"command": "guest-file-open", "arguments": {"path": "x", "y": 1}}, "'y' is unexpected"),
