@@ -175,7 +175,10 @@ static int get_ready(struct guard *guard, int fd, const struct guard_message *me
         armed.flags |= GUARD_IS_LOCKED;
     if (!may_thaw())
         armed.flags |= GUARD_CANNOT_THAW;
-    return guard_message_send(fd, &armed, NULL, 0);
+    error = guard_message_send(fd, &armed, NULL, 0);
+    /* Without having heard this nobody freezes anything. */
+    guard->is_over = guard->is_unneeded = error != 0;
+    return error;
 }
 
 /* --- connections --- */

@@ -239,6 +239,38 @@ static void test_one_that_is_not_wanted_any_more(void **state)
     assert_int_equal(wait_for_guard(), EXIT_FAILURE);
 }
 
+/* True once it sleeps under its own name: so it has connected, and waits for orders. */
+static bool waits_for_orders(void)
+{
+    char name[64], line[256] = "";
+    snprintf(name, sizeof(name), "/proc/%d/stat", (int)guard);
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && read(fd, line, sizeof(line) - 1) > 0);
+    close(fd);
+    return strstr(line, "(bellhop-guard) S") != NULL;
+}
+
+/* It gets ready after the agent's patience is over: it would thaw what a later freeze has taken. */
+static void test_one_that_is_ready_too_late(void **state)
+{
+    bool is_locked;
+    struct guard_orders orders = {.fds = ends,
+                                  .count = 2,
+                                  .deadline_ms = guard_clock_ms() + FAR_MS,
+                                  .timeout_ms = 30,
+                                  .is_cancelled = never};
+    assert_int_equal(guard_link_listen(directory, &links), 0);
+    start_guard();
+    while (!waits_for_orders())
+        usleep(1000);
+    kill(guard, SIGSTOP);
+    assert_int_equal(guard_link_arm(links, &orders, &is_locked), -ETIMEDOUT);
+    links = guard_link_free(links);
+    kill(guard, SIGCONT);
+    wait_for_guard();
+    assert_int_equal(freeze_record_read(directory).state, FREEZE_RECORD_NONE);
+}
+
 #define guard_test(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
 
 int main(void)
@@ -253,6 +285,7 @@ int main(void)
         guard_test(test_no_guard_to_be_found),
         guard_test(test_one_that_does_not_come),
         guard_test(test_one_that_is_not_wanted_any_more),
+        guard_test(test_one_that_is_ready_too_late),
     };
     return cmocka_run_group_tests_name("guard-link", tests, NULL, NULL);
 }
