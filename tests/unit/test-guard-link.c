@@ -138,6 +138,30 @@ static void test_nothing_was_frozen(void **state)
     assert_int_equal(wait_for_guard(), 0);
 }
 
+/* More than go with one message, and more than a guard has threads. */
+static void test_many_file_systems(void **state)
+{
+    bool is_locked;
+    int fds[600];
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = ends[0];
+    struct guard_orders orders = {.fds = fds,
+                                  .count = ARRAY_SIZE(fds),
+                                  .deadline_ms = guard_clock_ms() + FAR_MS,
+                                  .timeout_ms = WAIT_MS,
+                                  .is_cancelled = never};
+    assert_int_equal(guard_link_listen(directory, &links), 0);
+    start_guard();
+    int error = guard_link_arm(links, &orders, &is_locked);
+    if (error == -EPERM)
+        skip();
+    assert_int_equal(error, 0);
+    guard_link_settled(links);
+    guard_link_claim(links);
+    guard_link_done(links, true);
+    assert_int_equal(wait_for_guard(), 0);
+}
+
 static struct guard_news told_news;
 static unsigned told_count;
 
@@ -278,6 +302,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         guard_test(test_a_thaw_in_time),
         guard_test(test_nothing_was_frozen),
+        guard_test(test_many_file_systems),
         guard_test(test_the_deadline),
         guard_test(test_the_deadline_in_the_midst_of_a_freeze),
         guard_test(test_who_claims_and_goes_away),
