@@ -16,6 +16,8 @@
 #include "jobs/freeze-set-internal.h"
 #include "jobs/guard-link.h"
 #include "jobs/guard-protocol.h"
+#include "security/capabilities.h"
+#include "security/privileges.h"
 
 /* How long the log may take with the line that it is writing. */
 enum { LOG_HOLD_MS = 500 };
@@ -284,10 +286,19 @@ void freeze_set_thaw(struct freeze_set *set, const struct thaw_request *request,
 
 /* --- without waiting --- */
 
+/* The loop has none of what a thaw takes in force; the threads that it starts here inherit that. */
+static const struct capability_need thaw_needs[] = {
+    {CAP_SYS_ADMIN, "thaw file systems (FITHAW)"},
+    {CAP_DAC_READ_SEARCH, "open mount points, whoever may look into them"},
+    CAPABILITY_NEEDS_END,
+};
+
 void freeze_set_begin_thaw(struct freeze_set *set)
 {
     assert_on_loop();
+    privileges_enter(thaw_needs);
     begin_thaw(set);
+    privileges_leave();
 }
 
 /* What others froze is a courtesy here, too: only a set without a crew needs it. */
@@ -302,6 +313,6 @@ bool freeze_set_has_thawed(struct freeze_set *set)
         return thaw_crew_wait(set->crew, 0) && thaw_crew_error(set->crew, &point) == 0;
     if (set->others)
         return thaw_crew_wait(set->others, 0);
-    begin_thaw(set); /* there was no memory */
+    freeze_set_begin_thaw(set); /* there was no memory */
     return false;
 }
