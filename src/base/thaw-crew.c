@@ -295,6 +295,15 @@ bool thaw_crew_find_stuck(struct thaw_crew *crew, const char **ret_path)
     return false;
 }
 
+size_t thaw_crew_retry(struct thaw_crew *crew)
+{
+    size_t before = thaw_crew_thawed(crew);
+    for (size_t i = 0; i < crew->count; i++)
+        if (atomic_load(&crew->items[i].error) != 0)
+            thaw_item(crew, &crew->items[i]);
+    return thaw_crew_thawed(crew) - before;
+}
+
 int thaw_crew_error(struct thaw_crew *crew, const char **ret_path)
 {
     for (size_t i = 0; i < crew->count; i++) {

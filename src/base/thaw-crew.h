@@ -54,6 +54,12 @@ size_t thaw_crew_thawed(const struct thaw_crew *crew);
 /* The path (may be NULL) of the first that is not done with, NULL and false if there is none. */
 bool thaw_crew_find_stuck(struct thaw_crew *crew, const char **ret_path);
 
+/*
+ * Once it has ended: tries again, in this thread, what could not be thawed. Returns how many of these
+ * were frozen and are not any more. Allocates nothing. May hang.
+ */
+size_t thaw_crew_retry(struct thaw_crew *crew);
+
 /* The first that could not be thawed: a positive errno and its path; or 0. */
 int thaw_crew_error(struct thaw_crew *crew, const char **ret_path);
 

@@ -106,7 +106,6 @@ enum call_next freezer_prepare_freeze(struct call *call)
 
     freezer->set = freeze_set_ref(freeze->set);
     freezer->freezing = freeze;
-    freezer->breach = FREEZE_RECORD_NONE;
     freeze_state_set(freezer_state(freezer), FREEZE_FREEZING);
     touch_reserve();
     if (freezer_start_hook(freezer, "freeze", on_freeze_hook_ended, &failure))
@@ -230,6 +229,7 @@ static enum call_next settle_freeze(struct freeze_call *freeze)
     if (freeze->result.is_cleared) {
         freezer_become_thawed(freezer);
     } else {
+        freezer->breach = FREEZE_RECORD_NONE; /* from now on a thaw is this one's */
         freeze_state_set(freezer_state(freezer), FREEZE_FROZEN);
         if (freezer_watch(freezer, freeze->result.deadline_ms))
             log_error("no memory to watch the freeze; the guard does");

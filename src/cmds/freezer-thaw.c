@@ -132,12 +132,20 @@ enum call_next thaw_call_go_on(struct thaw_call *thaw)
     return answer_thaw(thaw, failure);
 }
 
+static void note_breach(struct thaw_call *thaw)
+{
+    if (thaw->result.has_fired)
+        thaw->freezer->breach =
+            thaw->result.is_incomplete ? FREEZE_RECORD_DIED : FREEZE_RECORD_EXPIRED;
+}
+
 /* Something may still be frozen, and the crews go on: the freeze ends when they have come through.
  */
 static enum call_next fail_thaw(struct thaw_call *thaw)
 {
     struct freezer *freezer = thaw->freezer;
     call_fail(thaw->call, "%s", thaw->result.reason);
+    note_breach(thaw); /* for the thaw that comes through */
     if (thaw->was_on)
         freeze_state_set(freezer_state(freezer), FREEZE_FROZEN);
     if (freezer->set && !freezer->watch && freezer_watch(freezer, 0))
@@ -155,8 +163,7 @@ enum call_next freezer_finish_thaw(struct call *call)
     struct freezer *freezer = thaw->freezer;
     if (thaw->result.error)
         return fail_thaw(thaw);
-    if (thaw->result.has_fired)
-        freezer->breach = thaw->result.is_incomplete ? FREEZE_RECORD_DIED : FREEZE_RECORD_EXPIRED;
+    note_breach(thaw);
     thaw->is_thawed = true;
     if (freezer->set == thaw->set || !freezer->set)
         freezer_become_thawed(freezer);

@@ -95,10 +95,12 @@ static void on_freeze_event(void *context, enum freeze_event event)
     }
     if (freezer->thawing)
         return; /* that will find out itself */
-    freezer->breach = event == FREEZE_EVENT_EXPIRED ? FREEZE_RECORD_EXPIRED
-                      : event == FREEZE_EVENT_DIED  ? FREEZE_RECORD_DIED
-                      : freezer->ended              ? FREEZE_RECORD_ENDED
-                                                    : FREEZE_RECORD_NONE;
+    enum freeze_record_state breach = event == FREEZE_EVENT_EXPIRED ? FREEZE_RECORD_EXPIRED
+                                      : event == FREEZE_EVENT_DIED  ? FREEZE_RECORD_DIED
+                                      : freezer->ended              ? FREEZE_RECORD_ENDED
+                                                                    : FREEZE_RECORD_NONE;
+    if (breach != FREEZE_RECORD_NONE) /* else a thaw that hung may have found one */
+        freezer->breach = breach;
     freeze_set_clear(freezer->set, freezer->breach);
     freezer_become_thawed(freezer);
     log_warning("the freeze has ended without a thaw");
@@ -152,7 +154,7 @@ static int adopt_freeze(struct freezer *freezer, uint64_t deadline_ms, struct gu
 {
     log_warning("the guest was frozen by an earlier agent%s",
                 guard ? "" : ", and the thaw guard is gone");
-    freezer->set = freeze_set_new_adopted_take(freezer->directory, guard);
+    freezer->set = freeze_set_new_adopted_take(freezer->directory, guard, deadline_ms);
     if (!freezer->set)
         return -ENOMEM;
     freeze_set_enter_frozen();
@@ -196,8 +198,10 @@ struct freezer *freezer_free(struct freezer *freezer)
 
 bool freezer_end(struct freezer *freezer, void (*ended)(void *context), void *context)
 {
-    if (!freezer || !freeze_state_is_on(freezer_state(freezer)) || freezer->ended)
+    if (!freezer || !freeze_state_is_on(freezer_state(freezer)))
         return true;
+    if (freezer->ended)
+        return false; /* asked again: it does not take longer than END_MS */
     freezer->ended = ended;
     freezer->ended_context = context;
     if (freezer->thawing)

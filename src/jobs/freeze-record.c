@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,20 +36,33 @@ static void read_boot_id(char ret_id[BOOT_ID_BYTES])
         strcpy(ret_id, "unknown");
 }
 
+static int write_beside(int directory, const char *text, size_t length)
+{
+    _cleanup_close_ int fd =
+        openat(directory, NEW_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return -errno;
+    ssize_t written = write(fd, text, length);
+    if (written != (ssize_t)length)
+        return written < 0 ? -errno : -ENOSPC;
+    return renameat(directory, NEW_NAME, directory, FILE_NAME) < 0 ? -errno : 0;
+}
+
+/* Takes no room on a disk that is full: what a longer one leaves behind its line is not read. */
+static bool write_over(int directory, const char *text, size_t length)
+{
+    _cleanup_close_ int fd = openat(directory, FILE_NAME, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    return fd >= 0 && write(fd, text, length) == (ssize_t)length;
+}
+
 int freeze_record_write(int directory, const struct freeze_record *record)
 {
     char boot[BOOT_ID_BYTES], text[TEXT_BYTES];
     read_boot_id(boot);
     int length = snprintf(text, sizeof(text), "%s %s %" PRIu64 "\n", state_names[record->state],
                           boot, record->deadline_ms);
-    _cleanup_close_ int fd =
-        openat(directory, NEW_NAME, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return -errno;
-    ssize_t written = write(fd, text, (size_t)length);
-    if (written != length)
-        return written < 0 ? -errno : -ENOSPC;
-    return renameat(directory, NEW_NAME, directory, FILE_NAME) < 0 ? -errno : 0;
+    int error = write_beside(directory, text, (size_t)length);
+    return error && write_over(directory, text, (size_t)length) ? 0 : error;
 }
 
 struct freeze_record freeze_record_read(int directory)

@@ -29,7 +29,7 @@ struct freeze_record {
     uint64_t deadline_ms; /* of CLOCK_BOOTTIME; 0: none */
 };
 
-/* Written beside and renamed. Returns 0 or -errno. */
+/* Written beside and renamed; if that fails, over the one that is there. Returns 0 or -errno. */
 int freeze_record_write(int directory, const struct freeze_record *record) MUST_CHECK;
 
 /* What cannot be read or understood is none. */

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "jobs/freeze-set.h"
 
@@ -36,6 +37,7 @@ struct freeze_set {
     unsigned references;
 
     atomic_bool is_stopped;
+    atomic_uint_least64_t deadline_ms; /* of guard_clock_ms(); 0: none */
 
     /* the freezing worker's, then the thawing one's: handed over by `has_returned` */
     struct member *members;

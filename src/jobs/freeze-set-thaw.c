@@ -15,6 +15,9 @@
 #include "jobs/freeze-record.h"
 #include "jobs/freeze-set-internal.h"
 #include "jobs/guard-link.h"
+#include "jobs/guard-protocol.h"
+#include "security/capabilities.h"
+#include "security/privileges.h"
 
 /* How long the log may take with the line that it is writing. */
 enum { LOG_HOLD_MS = 500 };
@@ -39,10 +42,21 @@ static void leave_frozen(void)
     log_release();
 }
 
+/*
+ * Whether the guard is to look once more. Not if this set's own crew has thawed everything by the
+ * same descriptors: a guard that is slow could do it after the next freeze has begun.
+ */
+static bool needs_guard(struct freeze_set *set)
+{
+    const char *point;
+    return !set->crew || !thaw_crew_has_begun(set->crew) || !thaw_crew_wait(set->crew, 0) ||
+           thaw_crew_error(set->crew, &point) != 0;
+}
+
 void freeze_set_let_go(struct freeze_set *set, bool was_frozen)
 {
     if (freeze_set_armed_guard(set))
-        guard_link_done(set->guard, was_frozen);
+        guard_link_done(set->guard, was_frozen && needs_guard(set));
     if (set->directory >= 0)
         (void)!freeze_record_remove(set->directory);
     leave_frozen();
@@ -53,7 +67,7 @@ void freeze_set_clear(struct freeze_set *set, enum freeze_record_state breach)
     assert_on_loop();
     struct freeze_record record = {.state = breach};
     if (freeze_set_armed_guard(set))
-        guard_link_done(set->guard, true);
+        guard_link_done(set->guard, needs_guard(set));
     leave_frozen();
     if (set->directory < 0)
         return;
@@ -187,6 +201,25 @@ static void check_others(struct thawing *thawing)
              point ? point : "the file systems", text);
 }
 
+/* False if one of the set's own is still frozen; each thaw tries that again. */
+static bool check_own(struct thawing *thawing)
+{
+    struct thaw_crew *crew = thawing->set->crew;
+    struct thaw_result *result = thawing->result;
+    const char *point = NULL;
+    char system[128];
+    if (!crew || thaw_crew_error(crew, &point) == 0)
+        return true;
+    (void)thaw_crew_retry(crew);
+    int error = thaw_crew_error(crew, &point);
+    if (error == 0)
+        return true;
+    result->error = -error;
+    snprintf(result->reason, FREEZE_REASON_MAX, "failed to thaw %s: %s",
+             point ? point : "a file system", strerror_r(error, system, sizeof(system)));
+    return false;
+}
+
 static void wait_for_all(struct thawing *thawing)
 {
     struct freeze_set *set = thawing->set;
@@ -204,6 +237,8 @@ static void wait_for_all(struct thawing *thawing)
         fail_thaw(thawing, set->crew, "the thaw does not come to its end");
         return;
     }
+    if (!check_own(thawing))
+        return;
     /* With a crew of its own, what others froze is a courtesy. */
     uint64_t patience_ms = set->crew ? clock_now_ms() + OTHERS_MS : UINT64_MAX;
     if (!wait_for_crew(thawing, set->others, patience_ms)) {
@@ -232,7 +267,10 @@ void freeze_set_thaw(struct freeze_set *set, const struct thaw_request *request,
     struct guard_link *guard = freeze_set_armed_guard(set);
     if (guard) {
         struct guard_news news = guard_link_claim(guard);
-        ret_result->has_fired = news.has_fired;
+        /* One that is gone may have fired before, and nobody can tell any more. */
+        uint64_t deadline_ms = atomic_load(&set->deadline_ms);
+        ret_result->has_fired =
+            news.has_fired || (news.is_gone && deadline_ms > 0 && guard_clock_ms() >= deadline_ms);
         ret_result->is_incomplete = news.is_incomplete;
     }
     begin_thaw(set);
@@ -248,10 +286,19 @@ void freeze_set_thaw(struct freeze_set *set, const struct thaw_request *request,
 
 /* --- without waiting --- */
 
+/* The loop has none of what a thaw takes in force; the threads that it starts here inherit that. */
+static const struct capability_need thaw_needs[] = {
+    {CAP_SYS_ADMIN, "thaw file systems (FITHAW)"},
+    {CAP_DAC_READ_SEARCH, "open mount points, whoever may look into them"},
+    CAPABILITY_NEEDS_END,
+};
+
 void freeze_set_begin_thaw(struct freeze_set *set)
 {
     assert_on_loop();
+    privileges_enter(thaw_needs);
     begin_thaw(set);
+    privileges_leave();
 }
 
 /* What others froze is a courtesy here, too: only a set without a crew needs it. */
@@ -261,6 +308,11 @@ bool freeze_set_has_thawed(struct freeze_set *set)
     if (!wait_for_return(set, 0))
         return false;
     settle_thaw(set);
-    struct thaw_crew *crew = set->crew ? set->crew : set->others;
-    return !crew || thaw_crew_wait(crew, 0);
+    const char *point;
+    if (set->crew) /* what could not be thawed is not; it is left to the guard, and the next thaw */
+        return thaw_crew_wait(set->crew, 0) && thaw_crew_error(set->crew, &point) == 0;
+    if (set->others)
+        return thaw_crew_wait(set->others, 0);
+    freeze_set_begin_thaw(set); /* there was no memory */
+    return false;
 }

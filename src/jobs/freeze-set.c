@@ -56,7 +56,8 @@ struct freeze_set *freeze_set_new(int directory)
     return set_new(directory);
 }
 
-struct freeze_set *freeze_set_new_adopted_take(int directory, struct guard_link *guard)
+struct freeze_set *freeze_set_new_adopted_take(int directory, struct guard_link *guard,
+                                               uint64_t deadline_ms)
 {
     assert_on_loop();
     struct freeze_set *set = set_new(directory);
@@ -65,6 +66,7 @@ struct freeze_set *freeze_set_new_adopted_take(int directory, struct guard_link 
         return NULL;
     }
     set->is_adopted = true;
+    atomic_store(&set->deadline_ms, deadline_ms);
     set->has_returned = true;
     set->guard = guard;
     set->is_armed = guard != NULL;
@@ -244,9 +246,10 @@ static int check_device(const struct opening *opening)
     struct stat status;
     if (fstat(opening->fd, &status) < 0)
         return -errno;
-    return opening->major == 0 || status.st_dev == makedev(opening->major, opening->minor)
-               ? 0
-               : -ESTALE;
+    /* A subvolume has a number of its own, but none of a device's either. */
+    bool is_same = opening->major == 0 ? major(status.st_dev) == 0
+                                       : status.st_dev == makedev(opening->major, opening->minor);
+    return is_same ? 0 : -ESTALE;
 }
 
 static void open_one(void *question)
@@ -404,6 +407,7 @@ static int get_ready(struct freezing *freezing)
         error = start_crew(freezing);
     if (!error && request->timeout_ms > 0)
         freezing->result->deadline_ms = guard_clock_ms() + request->timeout_ms;
+    atomic_store(&set->deadline_ms, freezing->result->deadline_ms);
     request->step(request->context, "waiting for", "the thaw guard");
     if (!error)
         error = arm_guard(freezing);

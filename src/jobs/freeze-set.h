@@ -27,8 +27,12 @@ enum { FREEZE_REASON_MAX = 512 };
 /* `directory` is what broker_directory_open() returned, perhaps its -errno. Borrowed. */
 struct freeze_set *freeze_set_new(int directory) ON_LOOP;
 
-/* One that an earlier agent froze: `guard` is taken (NULL: there is none). NULL: no memory. */
-struct freeze_set *freeze_set_new_adopted_take(int directory, struct guard_link *guard) ON_LOOP;
+/*
+ * One that an earlier agent froze: `guard` is taken (NULL: there is none), `deadline_ms` its (0: none).
+ * NULL: no memory.
+ */
+struct freeze_set *freeze_set_new_adopted_take(int directory, struct guard_link *guard,
+                                               uint64_t deadline_ms) ON_LOOP;
 
 struct freeze_set *freeze_set_ref(struct freeze_set *set) ON_LOOP;
 struct freeze_set *freeze_set_unref(struct freeze_set *set) ON_LOOP; /* returns NULL */

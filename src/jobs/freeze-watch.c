@@ -17,8 +17,12 @@ enum { LOOK_MS = 20 };
 /* A timer's clock stands still while the guest sleeps, the deadline's does not. */
 enum { LOOK_AT_CLOCK_MS = 1000 };
 
+/* How long a guard may be late before the agent thaws, too. */
+enum { GUARD_LATE_MS = 500 };
+
 struct freeze_watch {
     struct freeze_set *set;
+    bool has_guard;
     uint64_t deadline_ms;
     void (*told)(void *context, enum freeze_event event);
     void *context;
@@ -62,12 +66,14 @@ static void stand_in(struct freeze_watch *watch)
     uint64_t now_ms = guard_clock_ms();
     if (watch->deadline_ms == 0)
         return;
-    if (now_ms >= watch->deadline_ms) {
-        log_error("the freeze timeout has passed, and the thaw guard is gone: thawing");
+    uint64_t until_ms = watch->deadline_ms + (watch->has_guard ? GUARD_LATE_MS : 0);
+    if (now_ms >= until_ms) {
+        log_error("the freeze timeout has passed, and the thaw guard %s: thawing",
+                  watch->has_guard ? "is not done" : "is gone");
         begin_thaw(watch, FREEZE_EVENT_EXPIRED, 0);
         return;
     }
-    uint64_t left_ms = watch->deadline_ms - now_ms;
+    uint64_t left_ms = until_ms - now_ms;
     arm_timer(watch, left_ms < LOOK_AT_CLOCK_MS ? left_ms : LOOK_AT_CLOCK_MS);
 }
 
@@ -89,6 +95,7 @@ static void on_news(void *context, const struct guard_news *news)
                                                         : FREEZE_EVENT_THAWED);
     } else if (news->is_gone && !watch->is_thawing) {
         log_error("the thaw guard is gone; the agent stands in for it");
+        watch->has_guard = false;
         stand_in(watch);
     } else if (news->has_fired) {
         log_error("the freeze timeout has passed: the thaw guard thaws");
@@ -121,8 +128,8 @@ int freeze_watch_new(struct event_base *base, struct freeze_set *set, uint64_t d
         freeze_watch_free(watch);
         return error;
     }
-    if (!guard)
-        stand_in(watch);
+    watch->has_guard = guard != NULL;
+    stand_in(watch);
     *ret_watch = watch;
     return 0;
 }

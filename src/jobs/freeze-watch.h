@@ -3,7 +3,7 @@
 #define BELLHOP_JOBS_FREEZE_WATCH_H
 
 /*
- * Watches over a freeze from the loop: hears what the guard says, stands in for one that is gone, and
+ * Watches over a freeze from the loop: hears what the guard says, stands in for one that is gone or late, and
  * can end the freeze without anybody having asked for a thaw. The I/O thread's alone.
  */
 

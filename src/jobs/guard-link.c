@@ -171,6 +171,14 @@ static int receive(int fd, struct guard_message *ret_message)
     return error;
 }
 
+static void say(struct guard_link *link, enum guard_message_type type, uint32_t flags)
+{
+    struct guard_message message = {.type = type, .flags = flags};
+    /* One that does not hear it is gone, or thaws once more than it had to. */
+    if (link->talk >= 0)
+        (void)!guard_message_send(link->talk, &message, NULL, 0);
+}
+
 int guard_link_arm(struct guard_link *link, const struct guard_orders *orders, bool *ret_is_locked)
 {
     uint64_t until_ms = clock_now_ms() + orders->timeout_ms;
@@ -188,8 +196,11 @@ int guard_link_arm(struct guard_link *link, const struct guard_orders *orders, b
         error = -EPERM;
     if (!error)
         error = subscribe(link);
-    if (error)
+    if (error) {
+        /* It may be ready all the same: it must not thaw what a later freeze has taken. */
+        say(link, GUARD_DONE, GUARD_LEAVE_ALONE);
         return error;
+    }
     *ret_is_locked = armed.flags & GUARD_IS_LOCKED;
     link->listener = close_fd(link->listener);
     return 0;
@@ -230,14 +241,6 @@ struct guard_news guard_link_claim(struct guard_link *link)
 struct guard_news guard_link_ask(struct guard_link *link)
 {
     return ask(link, GUARD_ASK);
-}
-
-static void say(struct guard_link *link, enum guard_message_type type, uint32_t flags)
-{
-    struct guard_message message = {.type = type, .flags = flags};
-    /* One that does not hear it is gone, or thaws once more than it had to. */
-    if (link->talk >= 0)
-        (void)!guard_message_send(link->talk, &message, NULL, 0);
 }
 
 void guard_link_settled(struct guard_link *link)

@@ -27,6 +27,9 @@
 
 enum { CONNECTIONS_MAX = 16 };
 
+/* How often it tries again what could not be thawed. */
+enum { RETRY_MS = 500 };
+
 /* What it waits for besides the connections. */
 enum { SLOT_LISTENER = CONNECTIONS_MAX, SLOT_TIMER, SLOT_AGENT, SLOT_CREW, SLOTS };
 
@@ -52,6 +55,7 @@ struct guard {
     bool is_claimed; /* a thaw came in time */
     bool has_fired;
     bool is_incomplete; /* the agent died before the freeze was complete */
+    bool has_failed;    /* something could not be thawed */
     bool is_finished;   /* everything is thawed */
     bool is_over;
     bool is_unneeded; /* nothing was frozen */
@@ -106,6 +110,12 @@ static void fire(struct guard *guard)
 /* Nothing is frozen any more, so the disk may be written to. */
 static void finish(struct guard *guard)
 {
+    const char *path;
+    if (guard->has_failed)
+        (void)thaw_crew_retry(guard->crew);
+    guard->has_failed = thaw_crew_error(guard->crew, &path) != 0;
+    if (guard->has_failed)
+        return;
     guard->is_finished = true;
     struct freeze_record record = {
         .state = guard->is_incomplete ? FREEZE_RECORD_DIED : FREEZE_RECORD_EXPIRED,
@@ -175,7 +185,10 @@ static int get_ready(struct guard *guard, int fd, const struct guard_message *me
         armed.flags |= GUARD_IS_LOCKED;
     if (!may_thaw())
         armed.flags |= GUARD_CANNOT_THAW;
-    return guard_message_send(fd, &armed, NULL, 0);
+    error = guard_message_send(fd, &armed, NULL, 0);
+    /* Without having heard this nobody freezes anything. */
+    guard->is_over = guard->is_unneeded = error != 0;
+    return error;
 }
 
 /* --- connections --- */
@@ -283,8 +296,9 @@ static void gather(const struct guard *guard, struct pollfd ret_polls[SLOTS])
     ret_polls[SLOT_LISTENER].fd = guard->crew ? guard->listener : -1;
     ret_polls[SLOT_TIMER].fd = guard->timer;
     ret_polls[SLOT_AGENT].fd = guard->agent;
-    ret_polls[SLOT_CREW].fd =
-        guard->crew && !guard->is_finished ? thaw_crew_ended_fd(guard->crew) : -1;
+    ret_polls[SLOT_CREW].fd = guard->crew && !guard->has_failed && !guard->is_finished
+                                  ? thaw_crew_ended_fd(guard->crew)
+                                  : -1;
     for (size_t i = 0; i < SLOTS; i++) {
         ret_polls[i].events = POLLIN;
         ret_polls[i].revents = 0;
@@ -295,12 +309,14 @@ static void step(struct guard *guard)
 {
     struct pollfd polls[SLOTS];
     gather(guard, polls);
-    if (poll(polls, SLOTS, -1) < 0)
+    if (poll(polls, SLOTS, guard->has_failed ? RETRY_MS : -1) < 0)
         return;
     /* First what agents say: a thaw that came before the deadline was in time. */
     for (size_t i = 0; i < CONNECTIONS_MAX; i++)
         if (polls[i].revents)
             read_connection(guard, &guard->connections[i]);
+    if (guard->is_over)
+        return;
     if (polls[SLOT_LISTENER].revents)
         accept_connection(guard);
     if (polls[SLOT_TIMER].revents) {
@@ -309,7 +325,7 @@ static void step(struct guard *guard)
     }
     if (polls[SLOT_AGENT].revents)
         agent_is_gone(guard);
-    if (polls[SLOT_CREW].revents)
+    if (polls[SLOT_CREW].revents || guard->has_failed)
         finish(guard);
 }
 

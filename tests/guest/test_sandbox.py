@@ -213,6 +213,22 @@ def test_backup_freezes_and_thaws(vm):
         vm.shell.run("umount /home/alice/private/mount; mount -t ext4 /dev/vda1 /mnt/ext4")
 
 
+def test_backup_thaws_at_its_end_what_another_agent_froze(vm):
+    """The loop does that, which has no privilege in force, and the guard is gone, too."""
+    start(vm, "backup")
+    with vm.session() as channel:
+        assert channel.run("guest-fsfreeze-freeze", timeout=30) == 1
+    vm.shell.run("kill -9 $(grep -l bellhop-guard /proc/[0-9]*/comm | cut -d/ -f3)")
+    vm.signal_agent("KILL")
+    vm.wait_agent_exit()
+    start(vm, "backup")
+    with vm.session() as channel:
+        assert channel.run("guest-fsfreeze-status") == "frozen"
+    vm.signal_agent("TERM")
+    vm.wait_agent_exit()
+    assert not is_frozen(vm, "/mnt/ext4")
+
+
 def test_backups_guard_outlives_the_agent(vm):
     """It is the agent's user, so that the next agent finds it, and nobody else is heard."""
     start(vm, "backup")

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char path[] = "/tmp/bellhop-record-XXXXXX";
@@ -59,6 +60,21 @@ static void test_written_and_read(void **state)
     assert_int_equal(freeze_record_remove(directory), 0);
 }
 
+/* On a full disk, say. */
+static void test_no_new_file(void **state)
+{
+    struct freeze_record record = {.state = FREEZE_RECORD_EXPIRED, .deadline_ms = 123456};
+    assert_int_equal(mkdirat(directory, "freeze.new", 0700), 0);
+    assert_int_equal(freeze_record_write(directory, &record), -EISDIR);
+    write_text("frozen 01234567-89ab-cdef-0123-456789abcdef 18446744073709551615\n");
+    assert_int_equal(freeze_record_write(directory, &record), 0);
+    expect(FREEZE_RECORD_EXPIRED, 123456);
+    record = (struct freeze_record){.state = FREEZE_RECORD_DIED};
+    assert_int_equal(freeze_record_write(directory, &record), 0);
+    expect(FREEZE_RECORD_DIED, 0);
+    assert_int_equal(unlinkat(directory, "freeze.new", AT_REMOVEDIR), 0);
+}
+
 static void test_another_boot(void **state)
 {
     write_text("frozen 01234567-89ab-cdef-0123-456789abcdef 5000\n");
@@ -89,9 +105,8 @@ static void test_no_directory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        record_test(test_written_and_read),
-        record_test(test_another_boot),
-        record_test(test_what_is_no_record),
+        record_test(test_written_and_read), record_test(test_no_new_file),
+        record_test(test_another_boot),     record_test(test_what_is_no_record),
         record_test(test_no_directory),
     };
     return cmocka_run_group_tests_name("freeze-record", tests, NULL, NULL);

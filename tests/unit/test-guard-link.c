@@ -138,6 +138,30 @@ static void test_nothing_was_frozen(void **state)
     assert_int_equal(wait_for_guard(), 0);
 }
 
+/* More than go with one message, and more than a guard has threads. */
+static void test_many_file_systems(void **state)
+{
+    bool is_locked;
+    int fds[600];
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = ends[0];
+    struct guard_orders orders = {.fds = fds,
+                                  .count = ARRAY_SIZE(fds),
+                                  .deadline_ms = guard_clock_ms() + FAR_MS,
+                                  .timeout_ms = WAIT_MS,
+                                  .is_cancelled = never};
+    assert_int_equal(guard_link_listen(directory, &links), 0);
+    start_guard();
+    int error = guard_link_arm(links, &orders, &is_locked);
+    if (error == -EPERM)
+        skip();
+    assert_int_equal(error, 0);
+    guard_link_settled(links);
+    guard_link_claim(links);
+    guard_link_done(links, true);
+    assert_int_equal(wait_for_guard(), 0);
+}
+
 static struct guard_news told_news;
 static unsigned told_count;
 
@@ -239,6 +263,38 @@ static void test_one_that_is_not_wanted_any_more(void **state)
     assert_int_equal(wait_for_guard(), EXIT_FAILURE);
 }
 
+/* True once it sleeps under its own name: so it has connected, and waits for orders. */
+static bool waits_for_orders(void)
+{
+    char name[64], line[256] = "";
+    snprintf(name, sizeof(name), "/proc/%d/stat", (int)guard);
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && read(fd, line, sizeof(line) - 1) > 0);
+    close(fd);
+    return strstr(line, "(bellhop-guard) S") != NULL;
+}
+
+/* It gets ready after the agent's patience is over: it would thaw what a later freeze has taken. */
+static void test_one_that_is_ready_too_late(void **state)
+{
+    bool is_locked;
+    struct guard_orders orders = {.fds = ends,
+                                  .count = 2,
+                                  .deadline_ms = guard_clock_ms() + FAR_MS,
+                                  .timeout_ms = 30,
+                                  .is_cancelled = never};
+    assert_int_equal(guard_link_listen(directory, &links), 0);
+    start_guard();
+    while (!waits_for_orders())
+        usleep(1000);
+    kill(guard, SIGSTOP);
+    assert_int_equal(guard_link_arm(links, &orders, &is_locked), -ETIMEDOUT);
+    links = guard_link_free(links);
+    kill(guard, SIGCONT);
+    wait_for_guard();
+    assert_int_equal(freeze_record_read(directory).state, FREEZE_RECORD_NONE);
+}
+
 #define guard_test(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
 
 int main(void)
@@ -246,6 +302,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         guard_test(test_a_thaw_in_time),
         guard_test(test_nothing_was_frozen),
+        guard_test(test_many_file_systems),
         guard_test(test_the_deadline),
         guard_test(test_the_deadline_in_the_midst_of_a_freeze),
         guard_test(test_who_claims_and_goes_away),
@@ -253,6 +310,7 @@ int main(void)
         guard_test(test_no_guard_to_be_found),
         guard_test(test_one_that_does_not_come),
         guard_test(test_one_that_is_not_wanted_any_more),
+        guard_test(test_one_that_is_ready_too_late),
     };
     return cmocka_run_group_tests_name("guard-link", tests, NULL, NULL);
 }

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from agent import AgentError, seconds, wait_until
-from freezing import Disks, can_freeze
+from freezing import Disks, can_freeze, without_thaw
 
 CYCLES = int(os.environ.get("BELLHOP_FREEZE_CYCLES", "50"))
 
@@ -661,6 +661,74 @@ def test_an_agent_that_stands_still(disks, begin):
         agent.process.send_signal(signal.SIGCONT)
     wait_until(lambda: status(channel) == "thawed", what="thawed")
     assert "timeout had passed" in thaw_error(channel)
+
+
+@guarded
+def test_a_guard_that_stands_still(disks, begin):
+    """The agent stands in for it; and when it goes on, it does nothing to a later freeze."""
+    disk = disks.make()
+    agent = begin(settings={"freeze.timeout": 2})
+    channel = agent.connect()
+    writer = disk.writer()
+    assert freeze(channel, disk.point) == 1
+    guard, = guards(agent)
+    os.kill(guard, signal.SIGSTOP)
+    try:
+        writer.write().wait()
+        wait_until(lambda: status(channel) == "thawed", what="thawed")
+        assert "timeout had passed" in thaw_error(channel)
+    finally:
+        os.kill(guard, signal.SIGCONT)
+    wait_until(lambda: guards(agent) == [], what="the guard's end")
+
+
+@guarded
+def test_a_guard_that_lags_behind(disks, begin):
+    """What it has not done when the thaw is over, it does not do to a later freeze."""
+    disk = disks.make()
+    agent = begin()
+    channel = agent.connect()
+    assert freeze(channel, disk.point) == 1
+    guard, = guards(agent)
+    os.kill(guard, signal.SIGSTOP)
+    try:
+        assert thaw(channel) == 1
+        assert freeze(channel, disk.point) == 1
+    finally:
+        os.kill(guard, signal.SIGCONT)
+    wait_until(lambda: guard not in guards(agent), what="the guard's end")
+    assert disk.is_frozen()
+    assert status(channel) == "frozen"
+    assert thaw(channel) == 1
+
+
+@guarded
+def test_a_breach_outlasts_a_freeze_that_takes_nothing(disks, begin, tmp_path):
+    disk = disks.make()
+    channel = begin(settings={"freeze.timeout": 1}).connect()
+    assert freeze(channel, disk.point) == 1
+    wait_until(lambda: status(channel) == "thawed", what="the timeout")
+    assert freeze(channel, str(tmp_path / "nowhere")) == 0
+    assert "timeout had passed" in thaw_error(channel)
+    assert thaw(channel) == 0
+
+
+@guarded
+def test_a_disk_that_cannot_be_thawed(disks, begin):
+    """It is not said to be thawed: neither by the agent, nor when the guard has tried."""
+    disk = disks.make()
+    agent = without_thaw(lambda: begin(settings={"freeze.timeout": 3}))
+    agent.expect_clean_end = False
+    channel = agent.connect()
+    assert freeze(channel, disk.point) == 1
+    start = time.monotonic()
+    assert "failed to thaw %s: Input/output error" % disk.point in thaw_error(channel)
+    while time.monotonic() < start + 5:  # beyond the timeout
+        assert status(channel) == "frozen"
+        time.sleep(0.2)
+    assert disk.is_frozen()
+    assert "failed to thaw" in thaw_error(channel)
+    agent.kill()
 
 
 @guarded
