@@ -18,6 +18,17 @@
 
 static int root_fd = -1; /* -1: the real root */
 static char *root_prefix;
+static bool has_own_network = true;
+
+static bool find_network(void)
+{
+    char own[64] = "", other[64];
+    if (root_fd < 0)
+        return true;
+    /* Such a link says which network the process has: "net:[4026531840]". */
+    return readlink("/proc/self/ns/net", own, sizeof(own) - 1) >= 0 &&
+           sysroot_readlink(other, sizeof(other), "/proc/1/ns/net") >= 0 && strcmp(own, other) == 0;
+}
 
 int sysroot_set(const char *directory)
 {
@@ -35,12 +46,18 @@ int sysroot_set(const char *directory)
     free(root_prefix);
     root_fd = take_fd(&fd);
     root_prefix = take_ptr(&prefix);
+    has_own_network = find_network();
     return 0;
 }
 
 const char *sysroot_prefix(void)
 {
     return root_prefix ? root_prefix : "";
+}
+
+bool sysroot_has_own_network(void)
+{
+    return has_own_network;
 }
 
 int sysroot_open_path(const char *path, int flags, mode_t mode)

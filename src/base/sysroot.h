@@ -27,6 +27,12 @@ int sysroot_set(const char *directory) MUST_CHECK;
 /* The prefix as it was given, or an empty string: for error texts and programs that need a path. */
 const char *sysroot_prefix(void);
 
+/*
+ * True if what the kernel tells the agent of its network is the network of that root's system. Found
+ * out by sysroot_set(): it takes privileges that the agent soon will not have any more.
+ */
+bool sysroot_has_own_network(void);
+
 /* Opens with O_CLOEXEC added to `flags` (no O_CREAT). Returns the descriptor. */
 int sysroot_open(int flags, const char *format, ...) PRINTF_LIKE(2, 3) MUST_CHECK;
 

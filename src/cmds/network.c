@@ -64,23 +64,10 @@ static void write_interface(struct json_writer *reply, const struct network_inte
     json_end_object(reply);
 }
 
-/*
- * The kernel tells of the network that the agent has. Which network a process has is what its link
- * says: "net:[4026531840]".
- */
-static bool has_another_network(void)
-{
-    char own[64] = "", other[64];
-    if (!sysroot_prefix()[0])
-        return false;
-    return readlink("/proc/self/ns/net", own, sizeof(own) - 1) < 0 ||
-           sysroot_readlink(other, sizeof(other), "/proc/1/ns/net") < 0 || strcmp(own, other) != 0;
-}
-
 static enum call_next interfaces_run(struct call *call)
 {
     struct network_interfaces interfaces;
-    if (has_another_network())
+    if (!sysroot_has_own_network())
         return call_fail(call,
                          "the agent has another network than the guest that it looks at (--root "
                          "%s): its container has to be started with the guest's",

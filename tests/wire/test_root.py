@@ -149,17 +149,22 @@ def test_what_would_act_on_the_agent_s_own_system_is_refused(there):
         assert caught.value.error_class == "CommandNotFound"
 
 
-def test_network_of_another_namespace_is_not_taken_for_the_guest_s(there, root):
+def test_network_of_the_guest(there):
     assert "lo" in [entry["name"] for entry in there.cmd("guest-network-get-interfaces")]
+
+
+@pytest.fixture(params=["net:[1]", None])
+def another_network(request, root):
+    """The agent looks when it starts, so this comes before `there`."""
     link = root / "proc/1/ns/net"
     link.unlink()
-    for target in ("net:[1]", None):
-        if target:
-            link.symlink_to(target)
-        else:
-            link.unlink()
-        with pytest.raises(AgentError, match="another network than the guest"):
-            there.cmd("guest-network-get-interfaces")
+    if request.param:
+        link.symlink_to(request.param)
+
+
+def test_network_of_another_namespace_is_not_taken_for_the_guest_s(another_network, there):
+    with pytest.raises(AgentError, match="another network than the guest"):
+        there.cmd("guest-network-get-interfaces")
 
 
 def test_the_agent_s_own_root_is_no_difference(start_agent, kind):
