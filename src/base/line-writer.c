@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/buffer.h"
+#include "base/clock.h"
 
 struct line_writer {
     /* immutable */
@@ -225,24 +226,11 @@ int line_writer_new(const struct line_writer_options *options, struct line_write
     return 0;
 }
 
-static struct timespec deadline_after(unsigned milliseconds)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += milliseconds / 1000;
-    at.tv_nsec += (long)(milliseconds % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
-    return at;
-}
-
 struct line_writer *line_writer_free(struct line_writer *writer, unsigned timeout_ms)
 {
     if (!writer)
         return NULL;
-    struct timespec deadline = deadline_after(timeout_ms);
+    struct timespec deadline = clock_deadline(timeout_ms);
     pthread_t thread = writer->thread;
     pthread_mutex_lock(&writer->lock);
     writer->is_stopping = true;
@@ -265,7 +253,7 @@ struct line_writer *line_writer_free(struct line_writer *writer, unsigned timeou
 
 bool line_writer_flush(struct line_writer *writer, unsigned timeout_ms)
 {
-    struct timespec deadline = deadline_after(timeout_ms);
+    struct timespec deadline = clock_deadline(timeout_ms);
     int waited = 0;
     pthread_mutex_lock(&writer->lock);
     while ((writer->is_writing || writer->queue.length > 0) && waited == 0)
@@ -305,7 +293,7 @@ void line_writer_reopen(struct line_writer *writer)
 
 bool line_writer_hold(struct line_writer *writer, unsigned wait_ms)
 {
-    struct timespec deadline = deadline_after(wait_ms);
+    struct timespec deadline = clock_deadline(wait_ms);
     int waited = 0;
     pthread_mutex_lock(&writer->lock);
     writer->is_held = true;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/log-line.h"
 #include "base/log-sink.h"
@@ -89,19 +90,6 @@ static void init_settled(void)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&log_state.settled, &attributes);
     pthread_condattr_destroy(&attributes);
-}
-
-static struct timespec deadline_after(unsigned milliseconds)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += milliseconds / 1000;
-    at.tv_nsec += (long)(milliseconds % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
-    return at;
 }
 
 static int write_lost(struct log_sink *sink, uint64_t lost)
@@ -304,7 +292,7 @@ int log_start(void)
 
 void log_stop(unsigned timeout_ms)
 {
-    struct timespec deadline = deadline_after(timeout_ms);
+    struct timespec deadline = clock_deadline(timeout_ms);
 
     pthread_mutex_lock(&log_state.lock);
     if (log_state.mode != LOG_QUEUED) {
@@ -341,7 +329,7 @@ void log_reopen(void)
 
 bool log_hold(unsigned wait_ms)
 {
-    struct timespec deadline = deadline_after(wait_ms);
+    struct timespec deadline = clock_deadline(wait_ms);
     int waited = 0;
 
     pthread_once(&log_state.once, init_settled);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 /* How long a cancel may go unnoticed that nobody woke for: one by a deadline. */
 enum { LOOK_AGAIN_MS = 100 };
 
@@ -71,13 +73,7 @@ bool freeze_state_is_on(const struct freeze_state *state)
 
 static void wait_locked(struct freeze_state *state)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += LOOK_AGAIN_MS * 1000000L;
-    if (until.tv_nsec >= 1000000000L) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000L;
-    }
+    struct timespec until = clock_deadline(LOOK_AGAIN_MS);
     pthread_cond_timedwait(&state->changed, &state->lock, &until);
 }
 
