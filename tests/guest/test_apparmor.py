@@ -3,12 +3,13 @@
 import dataclasses
 import glob
 import os
+import re
 import shutil
 
 import pytest
 
 import test_accounts
-from test_sandbox import ACCOUNTS, PORT_PATH, SAME, SIMILAR, _read
+from test_sandbox import ACCOUNTS, PORT_PATH, SAME, SIMILAR, _read, is_frozen
 
 PARSER = shutil.which("apparmor_parser", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 PROFILE = "/etc/apparmor.d/usr.sbin.bellhopd"
@@ -65,6 +66,72 @@ def test_reading(confined, profile):
     with confined.session() as channel:
         for command in (*SAME, *SIMILAR):
             channel.run(command)
+    assert_nothing_denied(confined)
+
+
+def guards(vm):
+    return vm.shell.run("grep -l bellhop-guard /proc/[0-9]*/comm | cut -d/ -f3").split()
+
+
+def test_freezing_and_trimming(confined):
+    """With the guard: a program that the broker runs, with a socket and locked memory."""
+    start(confined, "backup")
+    with confined.session() as channel:
+        for command, arguments in (("guest-fsfreeze-freeze", {}),
+                                   ("guest-fsfreeze-freeze-list", {"mountpoints": ["/mnt/ext4"]})):
+            assert channel.run(command, timeout=30, **arguments) == 1
+            assert is_frozen(confined, "/mnt/ext4")
+            assert len(guards(confined)) == 1
+            assert channel.run("guest-fsfreeze-thaw", timeout=30) == 1
+            assert not is_frozen(confined, "/mnt/ext4")
+        paths = channel.run("guest-fstrim", timeout=60)["paths"]
+        found = next(path for path in paths if path["path"] == "/mnt/ext4")
+        assert "error" not in found and found["trimmed"] > 0
+    assert_nothing_denied(confined)
+
+
+def test_a_guard_left_over(confined):
+    """It is confined like the agent, and the next agent reaches it by its socket."""
+    start(confined, "backup")
+    with confined.session() as channel:
+        assert channel.run("guest-fsfreeze-freeze", timeout=30) == 1
+    guard = guards(confined)
+    assert len(guard) == 1
+    status = confined.shell.run(f"cat /proc/{guard[0]}/attr/current /proc/{guard[0]}/status")
+    assert status.startswith("bellhopd (enforce)\n")
+    assert int(re.search(r"^VmLck:\s*(\d+) kB$", status, re.M)[1]) > 0
+    confined.signal_agent("KILL")
+    confined.wait_agent_exit()
+    start(confined, "backup")
+    with confined.session() as channel:
+        assert channel.run("guest-fsfreeze-status") == "frozen"
+        assert channel.run("guest-fsfreeze-thaw", timeout=30) == 1
+    assert not is_frozen(confined, "/mnt/ext4")
+    assert_nothing_denied(confined)
+
+
+def test_the_root_can_be_opened(confined):
+    """
+    What is mounted on / is listed there, but whoever was started before that opens what is below:
+    it is refused for that reason, and not by the profile.
+    """
+    confined.shell.run("umount /mnt/ext4; mkdir -p /mnt/ext4")
+    path = "/root/over-root"
+    confined.shell.run(f"printf '#!/bin/sh\\nmount -t ext4 /dev/vda1 /\\nexec \"$@\"\\n' >{path}; "
+                       f"chmod 755 {path}")
+    try:
+        confined.start_agent("-v", "-m", "virtio-serial", "-p", PORT_PATH, "--profile", "backup",
+                             "-t", "/run", before=("unshare", "-m", path))
+        with confined.session() as channel:
+            channel.call("guest-fsfreeze-freeze-list", timeout=30, mountpoints=["/"])
+            channel.call("guest-fsfreeze-thaw", timeout=30)
+            channel.call("guest-fstrim", timeout=60)
+        log = confined.agent_log()
+        confined.signal_agent("TERM")
+        confined.wait_agent_exit()
+    finally:
+        confined.shell.run("mount -t ext4 /dev/vda1 /mnt/ext4")
+    assert "Permission denied" not in log, log
     assert_nothing_denied(confined)
 
 

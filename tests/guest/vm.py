@@ -411,16 +411,17 @@ class Vm:
 
     # The agent
 
-    def start_agent(self, *arguments, program="bellhopd", wait=True):
+    def start_agent(self, *arguments, program="bellhopd", wait=True, before=()):
         """Starts an agent in the guest; without arguments on its virtio port.
 
-        `program` is bellhopd or qemu-ga. With `wait` the call returns once the agent answers.
+        `program` is bellhopd or qemu-ga, `before` a command that runs it, as its last words. With
+        `wait` the call returns once the agent answers.
         """
         self.program = program
         if not arguments:
             arguments = ("-v", "-m", "virtio-serial", "-p", PORT_PATH)
         path = reference() if program == "qemu-ga" else "/usr/sbin/" + program
-        command = " ".join(map(shlex.quote, [path, *arguments]))
+        command = " ".join(map(shlex.quote, [*before, path, *arguments]))
         self.shell.run(
             "rm -f /run/agent.status\n"
             f"( sh -c 'echo $$ >/run/agent.pid; exec {command}' >{AGENT_LOG} 2>&1 </dev/null\n"
