@@ -707,8 +707,8 @@ def test_an_audit_that_cannot_be_written(agent):
 # --- at the start --------------------------------------------------------------------------------
 
 
-def dump(agent, folder):
-    return subprocess.run([agent.binary, "-D"], capture_output=True, timeout=seconds(20),
+def dump(agent, folder, option="-D"):
+    return subprocess.run([agent.binary, option], capture_output=True, timeout=seconds(20),
                           check=False, text=True,
                           env=dict(os.environ, BELLHOP_CONF="", QGA_CONF="",
                                    BELLHOP_POLICY=str(folder)))
@@ -745,10 +745,11 @@ def test_broken_policies_are_refused_with_their_place(agent, tmp_path):
     for text, line, reason in BROKEN:
         bad.write_text(text, encoding="latin-1")
         bad.chmod(0o644)
-        ended = dump(agent, tmp_path)
-        assert ended.returncode == 1 and not ended.stdout, text
-        assert ended.stderr.startswith("bellhopd: %s:%d: " % (bad, line)), ended.stderr
-        assert reason in ended.stderr, text
+        for option in ("-D", "--check"):
+            ended = dump(agent, tmp_path, option)
+            assert ended.returncode == 1 and not ended.stdout, text
+            assert ended.stderr.startswith("bellhopd: %s:%d: " % (bad, line)), ended.stderr
+            assert reason in ended.stderr, text
     bad.unlink()
     (tmp_path / "c.txt").write_text("nonsense")
     (tmp_path / ".d.conf").write_text("nonsense")
