@@ -68,6 +68,9 @@ static void each_rule_need(const struct sandbox *sandbox, need_callback each, vo
         for (unsigned capability = 0; capability < 64; capability++)
             if (rule->capabilities & known & CAPABILITY_BIT(capability))
                 each(context, rule->name, capability, "kept by the program of this rule");
+        if (rule->has_scope && rule->may_gain_privileges)
+            each(context, rule->name, CAP_SYS_ADMIN,
+                 "limit the files of a program that may gain privileges");
     }
 }
 

@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -243,6 +244,18 @@ static int resolve_scope(struct text_list *paths)
     return 0;
 }
 
+/* What the program cannot be left with when it is begun, whoever begins it. */
+static int check_filter(const struct program_rule *rule, char **ret_reason)
+{
+    bool may_filter = rule->capabilities & UINT64_C(1) << CAP_SYS_ADMIN;
+    if (rule->system_calls.count > 0 && rule->may_gain_privileges && !may_filter)
+        return policy_fail(ret_reason,
+                           "'system-calls' and 'new-privileges = true' do not go together unless "
+                           "'capabilities' has sys_admin: without it the kernel takes a list of "
+                           "system calls only from what cannot gain privileges");
+    return 0;
+}
+
 int policy_resolve_program(struct program_rule *rule, char **ret_reason)
 {
     if (!rule->path)
@@ -254,7 +267,9 @@ int policy_resolve_program(struct program_rule *rule, char **ret_reason)
         rule->profiles = PROFILE_ALL;
     if (rule->has_groups && !rule->has_user)
         return policy_fail(ret_reason, "groups need a user");
-    int error = resolve_program_path(rule, ret_reason);
+    int error = check_filter(rule, ret_reason);
+    if (error == 0)
+        error = resolve_program_path(rule, ret_reason);
     if (error == 0 && rule->has_user)
         error = resolve_user(rule, ret_reason);
     if (error == 0 && rule->has_groups)

@@ -82,7 +82,7 @@ static const char whole_program[] = "[program tool]\n"
                                     "timeout = 30\n"
                                     "output-bytes = 64K\n"
                                     "at-once = 2\n"
-                                    "capabilities = CAP_SYS_TIME net_admin\n"
+                                    "capabilities = CAP_SYS_ADMIN net_admin\n"
                                     "new-privileges = true\n"
                                     "read-paths = /usr /no/such/folder\n"
                                     "write-paths = /tmp\n"
@@ -117,8 +117,8 @@ static void test_a_whole_program(void **state)
     assert_int_equal(rule->timeout_s, 30);
     assert_int_equal(rule->output_bytes, 65536);
     assert_int_equal(rule->at_once, 2);
-    assert_int_equal(rule->capabilities, UINT64_C(1) << CAP_SYS_TIME | UINT64_C(1)
-                                                                           << CAP_NET_ADMIN);
+    assert_int_equal(rule->capabilities, UINT64_C(1) << CAP_SYS_ADMIN | UINT64_C(1)
+                                                                            << CAP_NET_ADMIN);
     assert_true(rule->may_gain_privileges);
     assert_true(rule->has_scope);
     assert_int_equal(rule->read_paths.count, 2);
@@ -232,6 +232,9 @@ static void test_what_cannot_be_looked_up(void **state)
     check_not_resolved("[program x]\npath=/bin/true\ngroups=root\n", "groups need a user");
     check_not_resolved("[program x]\npath=/bin/true\nprofiles=monitor\n",
                        "the profile monitor has no guest-exec");
+    check_not_resolved("[program x]\npath=/bin/true\nnew-privileges=true\nsystem-calls=@basic\n",
+                       "test:1: [program x]: 'system-calls' and 'new-privileges = true' do not go "
+                       "together unless 'capabilities' has sys_admin");
     check_not_resolved("[files x]\naccess=read\n", "[files x]: needs a path");
     check_not_resolved("[files x]\npath=/\naccess=read\nprofiles=backup\n",
                        "the profile backup has no guest-file-open");
@@ -261,7 +264,7 @@ static void test_it_is_described(void **state)
         "    arguments: \"list\" and any after it\n    arguments: none\n",
         "    environment: LANG TZ\n    as root (user 0, group 0)\n    with the groups 7, 0\n",
         "    for at most 30 s\n    output: at most 65536 bytes\n    at once: at most 2\n",
-        "    capabilities: net_admin sys_time; may gain privileges\n",
+        "    capabilities: net_admin sys_admin; may gain privileges\n",
         "    may write: /tmp\n    system calls: @basic !mount\n    limit of nofile: 64\n",
         "[files f] (test:21): /usr\n    for the profiles full\n    read, write\n",
     };

@@ -729,6 +729,8 @@ BROKEN = [
     ("[program x]\npath = /bin/true\ntimeout = soon\n", 3, "expected a number"),
     ("[program x]\npath = /bin/true\nprofiles = monitor\n", 1,
      "the profile monitor has no guest-exec"),
+    ("[program x]\npath = /bin/true\nnew-privileges = true\nsystem-calls = @basic\n", 1,
+     "'system-calls' and 'new-privileges = true' do not go together"),
     ("[policy]\nprofile\n", 2, "expected '[GROUP]', 'KEY = VALUE'"),
     ("[policy]\naudit = \xff\n", 2, "is not UTF-8"),
     ("[policy\n", 1, "']' is missing"),

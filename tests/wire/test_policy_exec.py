@@ -397,6 +397,23 @@ def test_what_cannot_be_put_in_force_is_not_run(start_with, place):
         "%s/nothing: No such file or directory" % place
 
 
+@as_root
+@pytest.mark.parametrize("profile", ["full", "provision"])
+@pytest.mark.parametrize("confined", ["execute-paths = /bin, /usr, /lib, /lib64\nread-paths = /\n",
+                                      "system-calls = !mount\ncapabilities = sys_admin\n"])
+def test_confined_and_with_new_privileges(start_with, place, profile, confined):
+    """Landlock and seccomp are only for who has no_new_privs, or CAP_SYS_ADMIN: the broker has it
+    for the one, and the rule has to leave it for the other."""
+    if "paths" in confined and not has_landlock():
+        pytest.skip("the kernel has no Landlock")
+    good = program(place, "good", SHOW)
+    channel = start_with(RULE + "new-privileges = true\n" + confined,
+                         args=["--profile", profile, "--set", "policy.user=no-such-user"]).connect()
+    shown = facts(run(channel, good))
+    assert shown["NoNewPrivs"] == "0"
+    assert shown["Seccomp"] == ("2" if "system-calls" in confined else "0")
+
+
 # --- whose it is ---------------------------------------------------------------------------------
 
 TWO = """
