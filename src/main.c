@@ -106,6 +106,7 @@ static struct gate *make_gate(const struct config *config)
     struct gate_rules rules = {
         .blocked = (const char *const *)config->block_rpcs.names.items,
         .blocked_count = config->block_rpcs.names.count,
+        .file_profiles = file_rules_profiles(&config->policy.files),
     };
     if (config->allow_rpcs.is_given) {
         rules.allowed_count = config->allow_rpcs.names.count;

@@ -172,6 +172,26 @@ static int add_system(struct sandbox *sandbox, bool reads_all)
     return error;
 }
 
+/* Where a rule lets the client open files: a rule within another one may still take some out. */
+static int add_rules(struct sandbox *sandbox)
+{
+    const struct file_rules *rules = &sandbox->options.config->policy.files;
+    int index = command_find("guest-file-open", strlen("guest-file-open"));
+    int error = 0;
+    if (index < 0 || !sandbox->is_enabled[index])
+        return 0;
+    for (size_t i = 0; i < rules->count && !error; i++) {
+        const struct file_rule *rule = &rules->rules[i];
+        if (!(rule->profiles & sandbox->profiles))
+            continue;
+        if (rule->access & FILE_READ)
+            error = add(&sandbox->read_paths, rule->path);
+        if (!error && rule->access & FILE_WRITE)
+            error = add(&sandbox->write_paths, rule->path);
+    }
+    return error;
+}
+
 static int plan_files(struct sandbox *sandbox)
 {
     bool reads_all = sandbox->agent.capabilities & CAPABILITY_BIT(CAP_DAC_READ_SEARCH);
@@ -190,6 +210,8 @@ static int plan_files(struct sandbox *sandbox)
         error = add(&sandbox->write_paths, audit);
     if (!error)
         error = add_socket_folders(sandbox);
+    if (!error)
+        error = add_rules(sandbox);
     /* Who may open any folder does it: mount points. */
     if (!error && reads_all)
         error = add(&sandbox->list_paths, "/");

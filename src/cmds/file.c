@@ -516,18 +516,18 @@ static enum call_next flush_run(struct call *call)
     return CALL_CONTINUE;
 }
 
-/* --- the rows --- */
+/* --- the rows; elsewhere than in `full` files are opened as the agent's user may --- */
 
 static const struct capability_need open_needs[] = {
-    {CAP_DAC_OVERRIDE, "open files whatever their permissions are"},
-    {CAP_SYS_PTRACE, "open what /proc has of other processes (environ, mem)"},
-    {CAP_SYS_RAWIO, "open /dev/mem and /proc/kcore"},
-    {CAP_SYSLOG, "open /proc/kmsg"},
+    {CAP_DAC_OVERRIDE, "open files whatever their permissions are", .is_extra = true},
+    {CAP_SYS_PTRACE, "open what /proc has of other processes (environ, mem)", .is_extra = true},
+    {CAP_SYS_RAWIO, "open /dev/mem and /proc/kcore", .is_extra = true},
+    {CAP_SYSLOG, "open /proc/kmsg", .is_extra = true},
     CAPABILITY_NEEDS_END,
 };
 static const struct capability_need write_needs[] = {
-    {CAP_FSETID, "leave a program that is written to its set-user-ID bit"},
-    {CAP_SYS_ADMIN, "write the settings below /proc/sys that ask for it"},
+    {CAP_FSETID, "leave a program that is written to its set-user-ID bit", .is_extra = true},
+    {CAP_SYS_ADMIN, "write the settings below /proc/sys that ask for it", .is_extra = true},
     CAPABILITY_NEEDS_END,
 };
 

@@ -14,6 +14,15 @@ bool file_rules_apply(const struct file_rules *rules, unsigned profile)
     return rules->count > 0 || profile_needs_rules(profile);
 }
 
+unsigned file_rules_profiles(const struct file_rules *rules)
+{
+    unsigned profiles = 0;
+    for (size_t i = 0; i < rules->count; i++)
+        if (rules->rules[i].names_profiles)
+            profiles |= rules->rules[i].profiles;
+    return profiles;
+}
+
 bool file_path_is_below(const char *path, const char *folder)
 {
     size_t length = strlen(folder);

@@ -33,6 +33,7 @@ struct file_rule {
     unsigned line; /* of its header */
 
     unsigned profiles; /* PROFILE_BIT()s; those that it is for */
+    bool names_profiles; /* the key is there: these open files, then */
     char *path;        /* absolute, without symbolic links, without a '/' at its end */
     unsigned access;   /* FILE_...: what it allows; 0: nothing */
     bool has_access;   /* the key is there */
@@ -44,6 +45,9 @@ struct file_rules {
 };
 
 #define FILE_REFUSAL_MAX 512
+
+/* The profiles that open files because a rule names them, as PROFILE_BIT()s. */
+unsigned file_rules_profiles(const struct file_rules *rules);
 
 /* True if files of that profile are limited by rules at all. */
 bool file_rules_apply(const struct file_rules *rules, unsigned profile);

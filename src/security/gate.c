@@ -16,6 +16,7 @@ struct gate {
     bool has_allowed;
     struct names allowed;
     struct names blocked;
+    unsigned file_profiles;
 };
 
 static void names_deinit(struct names *names)
@@ -52,6 +53,7 @@ struct gate *gate_new(const struct gate_rules *rules)
     if (!gate)
         return NULL;
     gate->has_allowed = rules->allowed != NULL;
+    gate->file_profiles = rules->file_profiles;
     if (!names_copy(&gate->allowed, rules->allowed, rules->allowed_count) ||
         !names_copy(&gate->blocked, rules->blocked, rules->blocked_count))
         return gate_free(gate);
@@ -77,5 +79,8 @@ bool gate_allows(const struct gate *gate, const char *command)
 
 bool gate_allows_profile(const struct gate *gate, unsigned profile, const char *command)
 {
-    return gate_allows(gate, command) && profile_has_command(profile, command);
+    if (!gate_allows(gate, command))
+        return false;
+    return profile_has_command(profile, command) || (gate->file_profiles & PROFILE_BIT(profile) &&
+                                                     profile_has_by_file_rule(profile, command));
 }

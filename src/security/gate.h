@@ -5,7 +5,8 @@
 /*
  * The request gate: which commands may be called at all. Built once at start from the classic
  * agent's lists, never changed, so any thread may ask. What the lists refuse is refused everywhere;
- * beyond them each channel has a profile's commands.
+ * beyond them each channel has a profile's commands, with those
+ * for files where a rule names the profile.
  */
 
 #include <stdbool.h>
@@ -20,6 +21,8 @@ struct gate_rules {
     /* These are not. */
     const char *const *blocked;
     size_t blocked_count;
+    /* PROFILE_BIT()s: those that open files because a rule names them. */
+    unsigned file_profiles;
 };
 
 /* Returns NULL if there is no memory. */

@@ -9,11 +9,14 @@
 #include "base/buffer.h"
 #include "security/policy-value.h"
 
-static void describe_profiles(struct buffer *out, unsigned profiles, const char *command)
+/* Of the profiles those that have the command, also if only the `others` among them by a rule. */
+static void describe_profiles(struct buffer *out, unsigned profiles, const char *command,
+                              unsigned others)
 {
     const char *separator = "    for the profiles ";
     for (unsigned i = 0; i < PROFILE_COUNT; i++) {
-        if (!(profiles & PROFILE_BIT(i)) || !profile_has_command(i, command))
+        if (!(profiles & PROFILE_BIT(i)) ||
+            !(profile_has_command(i, command) || others & PROFILE_BIT(i)))
             continue;
         buffer_append_format(out, "%s%s", separator, profile_name(i));
         separator = ", ";
@@ -85,7 +88,7 @@ static void describe_program(struct buffer *out, const struct program_rule *rule
 {
     buffer_append_format(out, "[program %s] (%s:%u): %s\n", rule->name, rule->file, rule->line,
                          rule->path);
-    describe_profiles(out, rule->profiles, "guest-exec");
+    describe_profiles(out, rule->profiles, "guest-exec", 0);
     describe_calls(out, rule);
     describe_words(out, "environment:", &rule->environment);
     describe_account(out, rule);
@@ -102,7 +105,7 @@ static void describe_program(struct buffer *out, const struct program_rule *rule
                              policy_limit_name(rule->limits[i].resource), rule->limits[i].value);
 }
 
-static void describe_files(struct buffer *out, const struct file_rule *rule)
+static void describe_files(struct buffer *out, const struct file_rule *rule, unsigned opening)
 {
     static const struct {
         unsigned access;
@@ -116,7 +119,7 @@ static void describe_files(struct buffer *out, const struct file_rule *rule)
     };
     buffer_append_format(out, "[files %s] (%s:%u): %s\n", rule->name, rule->file, rule->line,
                          rule->path);
-    describe_profiles(out, rule->profiles, "guest-file-open");
+    describe_profiles(out, rule->profiles, "guest-file-open", opening);
     const char *separator = "    ";
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         if (!(rule->access & names[i].access))
@@ -135,5 +138,5 @@ void policy_describe(const struct policy *policy, struct buffer *out)
     for (size_t i = 0; i < policy->programs.count; i++)
         describe_program(out, &policy->programs.rules[i]);
     for (size_t i = 0; i < policy->files.count; i++)
-        describe_files(out, &policy->files.rules[i]);
+        describe_files(out, &policy->files.rules[i], file_rules_profiles(&policy->files));
 }

@@ -108,10 +108,12 @@ int policy_resolve_file(struct file_rule *rule, char **ret_reason)
     if (!rule->has_access)
         return policy_fail(ret_reason, "needs access: none, or some of read, write, create");
     for (unsigned i = 0; i < PROFILE_COUNT; i++)
-        if (rule->profiles & PROFILE_BIT(i) && !profile_has_command(i, "guest-file-open"))
+        if (rule->profiles & PROFILE_BIT(i) && !profile_has_command(i, "guest-file-open") &&
+            !profile_has_by_file_rule(i, "guest-file-open"))
             return policy_fail(ret_reason, "the profile %s has no guest-file-open",
                                profile_name(i));
-    if (rule->profiles == 0)
+    rule->names_profiles = rule->profiles != 0;
+    if (!rule->names_profiles)
         rule->profiles = PROFILE_ALL;
     int error = resolve_path(&rule->path);
     if (error < 0 && error != -ENOMEM)

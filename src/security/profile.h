@@ -28,10 +28,11 @@ enum profile {
 #define PROFILE_BIT(profile) (1u << (profile))
 #define PROFILE_ALL          (PROFILE_BIT(PROFILE_COUNT) - 1)
 
-/* One command's place in the lists. `profiles` leaves out `full`, which has them all. */
+/* One command's place in the lists, which leave out `full`, which has them all. */
 struct profile_row {
     const char *command;
     unsigned profiles;
+    unsigned by_file_rule; /* those that have it where a [files NAME] rule names them */
 };
 
 /* Every command that was decided on, by name. Some may not be in this build's table. */
@@ -45,6 +46,9 @@ int profile_from_name(const char *name, enum profile *ret_profile) MUST_CHECK;
 
 /* True if the profile has the command. A number that is no profile has none. */
 bool profile_has_command(unsigned profile, const char *command);
+
+/* True if the profile has the command as soon as a [files NAME] rule names the profile. */
+bool profile_has_by_file_rule(unsigned profile, const char *command);
 
 /* True if the lists say something about the command. */
 bool profile_is_decided(const char *command);

@@ -347,6 +347,42 @@ def test_what_landlock_alone_refuses(trial):
         assert all(profile == "full" for profile in ATTEMPTS[name].split())
 
 
+RULES = """[files shared]
+path = /tmp
+access = %s
+profiles = provision
+"""
+
+
+@pytest.mark.parametrize("access, possible", [("read", {"read-tmp"}),
+                                              ("read, write, create", {"read-tmp", "create-in-tmp"})])
+def test_landlock_follows_the_rules_for_files(trial, access, possible):
+    """What a rule has is possible for an attacker, too, and nothing else that was not before."""
+    trial.shell.run(f"mkdir -p /etc/bellhop/policy.d; "
+                    f"printf '{RULES % access}' >/etc/bellhop/policy.d/files.conf")
+    try:
+        trial.start_agent("-m", "virtio-serial", "-p", PORT_PATH, "--profile", "provision",
+                          program="bellhopd-trial")
+        with trial.session() as channel:
+            succeeded = {name for name in ATTEMPTS if attempt(channel, name) == 0}
+            reply = channel.call("guest-file-open", path="/tmp/made", mode="w")
+            assert ("return" in reply) == ("create" in access), reply
+            handle = channel.run("guest-file-open", path="/tmp/for-all", mode="r")
+            assert channel.run("guest-file-read", handle=handle)["count"] == 2
+            # Of the agent's user: another one's is not to be had by a rule.
+            trial.shell.run("echo x >/tmp/of-root; chmod 600 /tmp/of-root")
+            reply = channel.call("guest-file-open", path="/tmp/of-root", mode="r")
+            assert "Permission denied" in reply["error"]["desc"]
+            reply = channel.call("guest-file-open", path="/etc/passwd", mode="r")
+            assert "no [files] rule" in reply["error"]["desc"]
+        if "create" in access:
+            assert trial.shell.run("stat -c %u /tmp/made").strip() == str(USER)
+    finally:
+        trial.shell.run("rm -r /etc/bellhop/policy.d")
+    assert succeeded == {name for name, profiles in ATTEMPTS.items()
+                         if "provision" in profiles.split()} | possible
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_attempts_of_a_worker(trial, profile):
     trial.start_agent("-m", "virtio-serial", "-p", PORT_PATH, "--profile", profile,

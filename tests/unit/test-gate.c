@@ -60,6 +60,21 @@ static void test_profiles_come_on_top(void **state)
     assert_false(gate_allows_profile(gate, PROFILE_MONITOR, "guest-exec"));
     assert_false(gate_allows_profile(gate, PROFILE_MONITOR, "guest-info"));
     assert_false(gate_allows_profile(gate, PROFILE_FULL, "guest-info"));
+    assert_false(gate_allows_profile(gate, PROFILE_PROVISION, "guest-file-open"));
+    gate_free(gate);
+}
+
+static void test_rules_for_files_add_commands(void **state)
+{
+    struct gate *gate = gate_new(&(struct gate_rules){
+        .blocked = one, .blocked_count = 1, .file_profiles = PROFILE_BIT(PROFILE_PROVISION)});
+    assert_true(gate_allows_profile(gate, PROFILE_PROVISION, "guest-file-open"));
+    assert_true(gate_allows_profile(gate, PROFILE_PROVISION, "guest-file-close"));
+    assert_false(gate_allows_profile(gate, PROFILE_PROVISION, "guest-shutdown"));
+    assert_false(gate_allows_profile(gate, PROFILE_PROVISION, "guest-info"));
+    assert_false(gate_allows_profile(gate, PROFILE_BACKUP, "guest-file-open"));
+    assert_true(gate_allows_profile(gate, PROFILE_FULL, "guest-file-open"));
+    assert_false(gate_allows_profile(gate, PROFILE_COUNT, "guest-file-open"));
     gate_free(gate);
 }
 
@@ -72,6 +87,7 @@ int main(void)
         cmocka_unit_test(test_an_empty_list_of_allowed_allows_nothing),
         cmocka_unit_test(test_blocked_wins),
         cmocka_unit_test(test_profiles_come_on_top),
+        cmocka_unit_test(test_rules_for_files_add_commands),
     };
     return cmocka_run_group_tests_name("gate", tests, NULL, NULL);
 }

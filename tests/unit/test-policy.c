@@ -236,8 +236,8 @@ static void test_what_cannot_be_looked_up(void **state)
                        "test:1: [program x]: 'system-calls' and 'new-privileges = true' do not go "
                        "together unless 'capabilities' has sys_admin");
     check_not_resolved("[files x]\naccess=read\n", "[files x]: needs a path");
-    check_not_resolved("[files x]\npath=/\naccess=read\nprofiles=backup\n",
-                       "the profile backup has no guest-file-open");
+    check_not_resolved("[files x]\npath=/\naccess=read\nprofiles=monitor\n",
+                       "the profile monitor has no guest-file-open");
     check_not_resolved("[files x]\npath=/usr\naccess=read\n[files y]\npath=/usr/\naccess=none\n",
                        "test:4: [files y]: [files x] has the same path");
 }
@@ -279,6 +279,28 @@ static void test_it_is_described(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
         if (!strstr(text.data, parts[i]))
             fail_msg("'%s' is not in:\n%s", parts[i], text.data);
+    buffer_deinit(&text);
+    policy_deinit(&policy);
+}
+
+/* A rule that names a profile has it open files; one that names none is for those that do. */
+static void test_file_rules_name_profiles(void **state)
+{
+    struct policy policy = {0};
+    struct buffer text = BUFFER_INIT;
+    parse(&policy, "[files a]\npath=/usr\naccess=read\n");
+    check_resolved(&policy);
+    assert_int_equal(file_rules_profiles(&policy.files), 0);
+    assert_int_equal(policy.files.rules[0].profiles, PROFILE_ALL);
+    policy_deinit(&policy);
+    policy = (struct policy){0};
+    parse(&policy, "[files a]\npath=/usr\naccess=read\n[files "
+                   "b]\npath=/etc\naccess=read\nprofiles=provision, full\n");
+    check_resolved(&policy);
+    assert_int_equal(file_rules_profiles(&policy.files),
+                     PROFILE_BIT(PROFILE_FULL) | PROFILE_BIT(PROFILE_PROVISION));
+    policy_describe(&policy, &text);
+    assert_non_null(strstr(text.data, "/usr\n    for the profiles full, provision\n"));
     buffer_deinit(&text);
     policy_deinit(&policy);
 }
@@ -327,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_what_cannot_be_looked_up),
         cmocka_unit_test(test_policy),
         cmocka_unit_test(test_it_is_described),
+        cmocka_unit_test(test_file_rules_name_profiles),
         cmocka_unit_test(test_sample),
     };
     return cmocka_run_group_tests_name("policy", tests, NULL, NULL);

@@ -56,6 +56,8 @@ static void test_the_others_have_what_is_listed(void **state)
         assert_false(profile_has_command(i, "a-command-that-came-later"));
         assert_false(profile_has_command(i, "guest-shutdown"));
         assert_false(profile_has_command(i, "guest-file-open"));
+        assert_int_equal(profile_has_by_file_rule(i, "guest-file-open"), i != PROFILE_MONITOR);
+        assert_false(profile_has_by_file_rule(i, "guest-shutdown"));
         assert_true(profile_has_command(i, "guest-ping"));
         assert_true(profile_has_command(i, "guest-info"));
         assert_true(profile_has_command(i, "guest-sync-delimited"));
@@ -84,7 +86,9 @@ static void test_the_page_for_users_has_the_same(void **state)
         int end = snprintf(line, sizeof(line), "\n| %s |", rows[i].command);
         for (unsigned profile = PROFILE_FULL + 1; profile < PROFILE_COUNT; profile++)
             end += snprintf(line + end, sizeof(line) - (size_t)end, "%s |",
-                            profile_has_command(profile, rows[i].command) ? " yes" : "");
+                            profile_has_command(profile, rows[i].command)        ? " yes"
+                            : profile_has_by_file_rule(profile, rows[i].command) ? " rule"
+                                                                                 : "");
         if (!strstr(page, line))
             fail_msg("docs/policy.md lacks the line '%s'", line + 1);
     }

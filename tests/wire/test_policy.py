@@ -103,6 +103,43 @@ def test_each_channel_has_its_own(start_agent):
     assert full.read_file(handle)[0] == b"text"
 
 
+FILE_COMMANDS = {"guest-file-" + name for name in ("open", "close", "read", "write", "seek", "flush")}
+
+
+@pytest.mark.parametrize("profile", ["backup", "provision"])
+def test_a_rule_for_files_names_a_profile(start_agent, tmp_path, profile):
+    """That profile then opens files, and only what rules that are for it allow."""
+    other = "provision" if profile == "backup" else "backup"
+    (tmp_path / "in" / "keys").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    config = ("[files in]\npath = PLACE/in\naccess = read, write, create\nprofiles = %s\n"
+              "[files keys]\npath = PLACE/in/keys\naccess = none\n"
+              "[files other]\npath = PLACE/other\naccess = read\nprofiles = %s\n" % (profile, other))
+    agent = start_agent(args=["--profile", profile, "--set", "policy.user=no-such-user"],
+                        config=config.replace("PLACE", str(tmp_path)))
+    channel = agent.connect()
+    assert {name for name, is_enabled in enabled(channel).items()
+            if is_enabled and name.startswith("guest-file-")} == FILE_COMMANDS
+    handle = channel.open_file(str(tmp_path / "in" / "new"), "w+")
+    assert channel.write_file(handle, b"text") == 4
+    channel.cmd("guest-file-flush", {"handle": handle})
+    channel.cmd("guest-file-seek", {"handle": handle, "offset": 0, "whence": 0})
+    assert channel.read_file(handle)[0] == b"text"
+    channel.cmd("guest-file-close", {"handle": handle})
+    for name in ("in/keys/x", "other/x", "x"):
+        (tmp_path / name).write_bytes(b"")
+        error = refusal(channel, "guest-file-open", {"path": str(tmp_path / name)})
+        assert "rule" in error.desc, name
+
+
+def test_a_rule_for_files_that_names_no_profile(start_agent):
+    """It is for those that open files, which is `full` alone."""
+    for profile in ("backup", "provision", "monitor"):
+        channel = start_agent(args=["--profile", profile, "--set", "policy.user=no-such-user"],
+                              config="[files in]\npath = /\naccess = read\n").connect()
+        assert not enabled(channel)["guest-file-open"]
+
+
 def test_programs_of_another_profile_are_unknown(start_agent):
     agent = start_agent(config=TWO_CHANNELS % "provision")
     full = agent.connect()
