@@ -105,8 +105,10 @@ struct pidfile *pidfile_remove(struct pidfile *pidfile)
 {
     if (pidfile) {
         /* Before the lock goes: nobody else can have made it theirs until then. */
-        if (is_file_at(pidfile->fd, pidfile->path))
-            unlink(pidfile->path);
+        bool is_removed = is_file_at(pidfile->fd, pidfile->path) && unlink(pidfile->path) == 0;
+        /* Who has become another user may not: the number will be another process's. */
+        if (!is_removed)
+            (void)!ftruncate(pidfile->fd, 0);
         close_fd(pidfile->fd);
         free(pidfile->path);
         free(pidfile);

@@ -23,7 +23,10 @@ struct pidfile;
  */
 int pidfile_create(const char *path, struct pidfile **ret_pidfile, char **ret_reason) MUST_CHECK;
 
-/* Removes the file, if it is still this one, and lets go of the lock. Returns NULL. */
+/*
+ * Removes the file, if it is still this one, and lets go of the lock. If it may not be removed (any
+ * more) it stays there, empty. Returns NULL.
+ */
 struct pidfile *pidfile_remove(struct pidfile *pidfile);
 
 #endif

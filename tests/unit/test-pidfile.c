@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -168,6 +169,28 @@ static void test_replaced_file_stays(void **state)
     assert_int_equal(access(path, F_OK), 0);
 }
 
+/* As an agent that is not root any more, in a folder that is root's. */
+static void test_what_may_not_be_removed_is_empty(void **state)
+{
+    (void)state;
+    char text[64];
+    struct pidfile *pidfile = created();
+    bool is_root = geteuid() == 0;
+
+    assert_int_equal(chmod(folder, 0555), 0);
+    if (is_root)
+        assert_int_equal(seteuid(65534), 0);
+    pidfile_remove(pidfile);
+    if (is_root)
+        assert_int_equal(seteuid(0), 0);
+    read_file(text);
+    assert_string_equal(text, "");
+    assert_int_equal(chmod(folder, 0700), 0);
+    pidfile = created();
+    check_content();
+    pidfile_remove(pidfile);
+}
+
 static void test_impossible(void **state)
 {
     (void)state;
@@ -193,6 +216,7 @@ int main(void)
         TEST(test_second_agent),
         TEST(test_classic_agent_runs),
         TEST(test_replaced_file_stays),
+        TEST(test_what_may_not_be_removed_is_empty),
         TEST(test_impossible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
