@@ -108,6 +108,17 @@ def status_kib(pid, field):
 # --- agents --------------------------------------------------------------------------------------
 
 
+def wait_for_listener(path):
+    """An agent is waited for by its own socket: another channel's may come a moment later."""
+    def listens():
+        # A line of the kernel's for each socket: its flags (a listener's are 00010000), its path.
+        with open("/proc/net/unix", encoding="utf-8", errors="replace") as sockets:
+            lines = [line.split(maxsplit=7) for line in sockets]
+        return any(line[3] == "00010000" and line[-1].strip() == path for line in lines)
+
+    wait_until(listens, 10, "a listener at %s" % path)
+
+
 class Agent:
     """One agent process. `kind` is "bellhop" or "reference".
 
@@ -390,6 +401,8 @@ class Agent:
 
     def connect(self, sync=True, path=None):
         """A new connection. It is in sync unless that is not wanted."""
+        if path:
+            wait_for_listener(path)
         channel = Channel(self, path or self.socket_path)
         self.channels.append(channel)
         if sync:

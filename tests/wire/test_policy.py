@@ -15,7 +15,7 @@ import threading
 
 import pytest
 
-from agent import Agent, AgentError, ChannelClosed, seconds, wait_until
+from agent import Agent, AgentError, ChannelClosed, seconds, wait_for_listener, wait_until
 
 pytestmark = pytest.mark.bellhop_only("policy")
 
@@ -566,6 +566,7 @@ def test_without_rules_files_are_opened_as_they_were(agent, channel):
 
 def connects(path, uid=None, gid=None, groups=()):
     """Whether a process with those ids is answered, or disconnected at once."""
+    wait_for_listener(path)
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -619,6 +620,7 @@ def test_others_as_peers(start_agent):
     agent = start_agent(config=PEERS % "peer-uid = 54321 54322\npeer-gid = 777")
     os.chmod(agent.directory, 0o755)
     other = os.path.join(agent.directory, "other")
+    wait_for_listener(other)
     assert stat.S_IMODE(os.stat(other).st_mode) == 0o666
     assert stat.S_IMODE(os.stat(agent.socket_path).st_mode) == 0o600
     assert connects(other, 54321, 777)
