@@ -28,31 +28,18 @@ static void touch_reserve(void)
         free(blocks[i]);
 }
 
-static void on_hook_after_failure_ended(void *context, const char *failure)
-{
-    struct freezer *freezer = context;
-    freezer->hook = NULL;
-    struct freeze_call *freeze = freezer->freezing;
-    if (!freeze)
-        return; /* its deadline had passed */
-    struct call *call = freeze->call;
-    freezer_freeze_is_over(freeze->freezer);
-    call_complete(call);
-}
-
 /* Answers with what is in the result. The set may be somebody else's to clear: a thaw stopped it.
  */
 static enum call_next fail_freeze(struct freeze_call *freeze)
 {
     struct freezer *freezer = freeze->freezer;
-    const char *failure;
     freeze->stage = STAGE_SETTLED;
     call_fail(freeze->call, "%s", freeze->result.reason);
     bool is_ours = freezer->set == freeze->set && !freeze_set_is_stopped(freeze->set);
     freeze_set_abandon(freeze->set);
     if (is_ours) {
         freezer_become_thawed(freezer);
-        if (freezer_start_hook(freezer, "thaw", on_hook_after_failure_ended, &failure))
+        if (!freeze->waits_for_hook && freezer_start_late_hook(freezer, freeze))
             return CALL_PENDING;
     }
     freezer_freeze_is_over(freeze->freezer);
@@ -66,23 +53,61 @@ static enum call_next fail_freeze_for(struct freeze_call *freeze, const char *re
     return fail_freeze(freeze);
 }
 
+/* Why it is not to go on, or NULL. */
+static const char *why_over(const struct freeze_call *freeze)
+{
+    if (freeze_set_is_stopped(freeze->set))
+        return "the freeze was stopped by a thaw";
+    if (call_is_cancelled(freeze->call))
+        return "the freeze was cancelled";
+    if (call_is_interrupted(freeze->call))
+        return "the freeze was stopped: its time was over";
+    return NULL;
+}
+
 static void on_freeze_hook_ended(void *context, const char *failure)
 {
     struct freezer *freezer = context;
     freezer->hook = NULL;
     struct freeze_call *freeze = freezer->freezing;
     struct call *call = freeze->call;
-    if (freeze_set_is_stopped(freeze->set))
-        failure = "the freeze was stopped by a thaw";
-    else if (call_is_cancelled(call))
-        failure = "the freeze was cancelled";
-    else if (!failure && call_is_interrupted(call))
-        failure = "the freeze was stopped: its time was over";
+    bool is_stopped = freeze_set_is_stopped(freeze->set);
+    if (is_stopped || call_is_cancelled(call) || !failure)
+        failure = why_over(freeze);
     if (!failure) {
         call_go_on(call);
         return;
     }
     if (fail_freeze_for(freeze, failure) != CALL_PENDING)
+        call_complete(call);
+    /* Not a thaw has stopped it then, but the agent's end. */
+    if (is_stopped && !freezer->thawing && !freezer->hook &&
+        !freezer_start_late_hook(freezer, NULL))
+        freezer_tell_end(freezer);
+}
+
+static enum call_next begin_with_hook(struct freeze_call *freeze)
+{
+    const char *failure;
+    if (freezer_start_hook(freeze->freezer, "freeze", on_freeze_hook_ended, &failure))
+        return CALL_PENDING;
+    return failure ? fail_freeze_for(freeze, failure) : CALL_CONTINUE;
+}
+
+void freezer_go_on_freezing(struct freeze_call *freeze)
+{
+    struct call *call = freeze->call;
+    const char *reason = why_over(freeze);
+    enum call_next next;
+    if (reason) {
+        next = fail_freeze_for(freeze, reason);
+    } else {
+        freeze->waits_for_hook = false;
+        next = begin_with_hook(freeze);
+    }
+    if (next == CALL_CONTINUE)
+        call_go_on(call);
+    else if (next != CALL_PENDING)
         call_complete(call);
 }
 
@@ -90,7 +115,6 @@ enum call_next freezer_prepare_freeze(struct call *call)
 {
     struct freezer *freezer = call_services(call)->freezer;
     const struct freeze_args *args = call_args(call);
-    const char *failure;
     struct freeze_call *freeze = calloc(1, sizeof(*freeze));
     if (!freeze)
         return call_fail(call, "Out of memory for a freeze");
@@ -108,9 +132,9 @@ enum call_next freezer_prepare_freeze(struct call *call)
     freezer->freezing = freeze;
     freeze_state_set(freezer_state(freezer), FREEZE_FREEZING);
     touch_reserve();
-    if (freezer_start_hook(freezer, "freeze", on_freeze_hook_ended, &failure))
-        return CALL_PENDING;
-    return failure ? fail_freeze_for(freeze, failure) : CALL_CONTINUE;
+    /* The "thaw" of an earlier freeze: what it says now is not to be heard after this one's. */
+    freeze->waits_for_hook = freezer->hook != NULL;
+    return freeze->waits_for_hook ? CALL_PENDING : begin_with_hook(freeze);
 }
 
 /* --- the guard --- */
@@ -257,7 +281,7 @@ void freezer_cancel_freeze(struct call *call)
     if (!freeze)
         return;
     if (freeze->freezer->freezing == freeze && freeze->stage == STAGE_LISTEN &&
-        freeze->freezer->hook)
+        freeze->freezer->hook && !freeze->waits_for_hook)
         hook_run_kill(freeze->freezer->hook);
     freeze_state_wake(freezer_state(freeze->freezer));
 }
@@ -271,9 +295,10 @@ void freezer_release_freeze(struct call *call)
     if (freeze->freezer->freezing == freeze) {
         if (freeze->stage == STAGE_LISTEN)
             freeze->result.error = -ETIMEDOUT;
-        /* A hook that this starts goes on without it. */
-        if (freeze->stage != STAGE_SETTLED && settle_freeze(freeze) == CALL_PENDING)
+        if (freeze->stage != STAGE_SETTLED && settle_freeze(freeze) == CALL_PENDING) {
+            freeze->freezer->failing = NULL; /* the hook goes on without it */
             freezer_freeze_is_over(freeze->freezer);
+        }
     }
     freeze_set_unref(freeze->set);
     free(freeze->points);

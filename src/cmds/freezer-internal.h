@@ -30,7 +30,8 @@ struct freezer {
     struct freeze_call *freezing;
     struct thaw_call *thawing;
     struct list waiting_thaws; /* behind `thawing` */
-    struct hook_run *hook;
+    struct hook_run *hook; /* the one that runs: there is never another beside it */
+    struct freeze_call *failing; /* a failed freeze, which is answered once `hook` has ended */
     enum freeze_record_state breach; /* a freeze ended without a thaw: the next thaw is to say so */
 
     void (*ended)(void *context); /* the agent waits for the end of the freeze */
@@ -44,6 +45,7 @@ struct freeze_call {
     struct call *call;
     struct freeze_set *set;
     enum freeze_stage stage;
+    bool waits_for_hook; /* somebody else's, before its own */
     int listen_error;
     const char **points;
     struct freeze_result result;
@@ -56,6 +58,7 @@ struct thaw_call {
     struct freeze_set *set; /* NULL until it has begun */
     bool was_on;
     bool is_thawed;
+    bool waits_for_hook; /* it answers with what that one, "thaw" already, says */
     struct thaw_result result;
 };
 
@@ -64,11 +67,20 @@ struct freeze_state *freezer_state(const struct freezer *freezer);
 const struct settings *freezer_settings(const struct freezer *freezer);
 
 /*
- * Runs the hook; `ended` gets the freezer. Returns false if there is none, or if it could not be
- * started, which is then the failure.
+ * Runs the hook, while none runs; `ended` gets the freezer. Returns false if there is none, or if it
+ * could not be started, which is then the failure.
  */
 bool freezer_start_hook(struct freezer *freezer, const char *word, hook_run_ended ended,
                         const char **ret_failure);
+
+/*
+ * The same with "thaw" for a freeze that ended without a thaw. `failing` is answered when the hook has
+ * ended; NULL: nobody waits for it.
+ */
+bool freezer_start_late_hook(struct freezer *freezer, struct freeze_call *failing);
+
+/* A freeze that waited for another's hook to end begins with its own. */
+void freezer_go_on_freezing(struct freeze_call *freeze);
 
 /* Ends the hook of a freeze that has not come further than that: it will not freeze anything. */
 void freezer_stop_freeze_hook(struct freezer *freezer);
@@ -87,5 +99,8 @@ void freezer_freeze_is_over(struct freezer *freezer);
 
 /* A thaw has thawed: it goes on with its hook and its answer, once no freeze is on its way. */
 enum call_next thaw_call_go_on(struct thaw_call *thaw);
+
+/* The hook that it waited for has ended: it answers. */
+void thaw_call_hook_ended(struct thaw_call *thaw, const char *failure);
 
 #endif

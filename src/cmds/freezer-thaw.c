@@ -110,14 +110,18 @@ static enum call_next answer_thaw(struct thaw_call *thaw, const char *failure)
     return CALL_ANSWER;
 }
 
+void thaw_call_hook_ended(struct thaw_call *thaw, const char *failure)
+{
+    struct call *call = thaw->call;
+    answer_thaw(thaw, failure);
+    call_complete(call);
+}
+
 static void on_thaw_hook_ended(void *context, const char *failure)
 {
     struct freezer *freezer = context;
     freezer->hook = NULL;
-    struct thaw_call *thaw = freezer->thawing;
-    struct call *call = thaw->call;
-    answer_thaw(thaw, failure);
-    call_complete(call);
+    thaw_call_hook_ended(freezer->thawing, failure);
 }
 
 /* The freeze that it stopped is to be answered before, and to have let go of its hook. */
@@ -126,6 +130,9 @@ enum call_next thaw_call_go_on(struct thaw_call *thaw)
     struct freezer *freezer = thaw->freezer;
     const char *failure;
     if (freezer->freezing)
+        return CALL_PENDING;
+    thaw->waits_for_hook = freezer->hook != NULL;
+    if (thaw->waits_for_hook)
         return CALL_PENDING;
     if (freezer_start_hook(freezer, "thaw", on_thaw_hook_ended, &failure))
         return CALL_PENDING;

@@ -56,7 +56,37 @@ void freezer_stop_freeze_hook(struct freezer *freezer)
     if (!freeze || freeze->stage != STAGE_LISTEN || !freezer->hook)
         return;
     freeze_set_abandon(freeze->set);
-    hook_run_kill(freezer->hook);
+    if (!freeze->waits_for_hook) /* else that one says "thaw", and is to come to its end */
+        hook_run_kill(freezer->hook);
+}
+
+/* Whoever waited for it goes on: the freeze that it belonged to, a later one, or a thaw. */
+static void on_late_hook_ended(void *context, const char *failure)
+{
+    struct freezer *freezer = context;
+    struct freeze_call *failing = take_ptr(&freezer->failing), *freeze = freezer->freezing;
+    struct thaw_call *thaw = freezer->thawing;
+    freezer->hook = NULL;
+    if (failing) {
+        struct call *call = failing->call;
+        freezer_freeze_is_over(freezer);
+        call_complete(call);
+    } else if (freeze && freeze->waits_for_hook) {
+        freezer_go_on_freezing(freeze);
+    } else if (thaw && thaw->waits_for_hook) {
+        thaw_call_hook_ended(thaw, failure);
+    }
+    if (!freezer->hook && !freezer->thawing)
+        freezer_tell_end(freezer);
+}
+
+bool freezer_start_late_hook(struct freezer *freezer, struct freeze_call *failing)
+{
+    const char *failure;
+    if (!freezer_start_hook(freezer, "thaw", on_late_hook_ended, &failure))
+        return false;
+    freezer->failing = failing;
+    return true;
 }
 
 /* --- the end of a freeze --- */
@@ -76,18 +106,10 @@ void freezer_become_thawed(struct freezer *freezer)
     freeze_state_set(freezer_state(freezer), FREEZE_THAWED);
 }
 
-static void on_late_hook_ended(void *context, const char *failure)
-{
-    struct freezer *freezer = context;
-    freezer->hook = NULL;
-    freezer_tell_end(freezer);
-}
-
 /* The freeze is over though nobody asked for it. */
 static void on_freeze_event(void *context, enum freeze_event event)
 {
     struct freezer *freezer = context;
-    const char *failure;
     if (event == FREEZE_EVENT_TOO_LATE) {
         log_error("the thaw hangs: it is left to the guard");
         freezer_tell_end(freezer);
@@ -104,9 +126,8 @@ static void on_freeze_event(void *context, enum freeze_event event)
     freeze_set_clear(freezer->set, freezer->breach);
     freezer_become_thawed(freezer);
     log_warning("the freeze has ended without a thaw");
-    if (!freezer->hook && freezer_start_hook(freezer, "thaw", on_late_hook_ended, &failure))
-        return;
-    freezer_tell_end(freezer);
+    if (!freezer->hook && !freezer_start_late_hook(freezer, NULL))
+        freezer_tell_end(freezer);
 }
 
 int freezer_watch(struct freezer *freezer, uint64_t deadline_ms)

@@ -590,6 +590,89 @@ def test_the_timeout(disks, begin, tmp_path):
     assert thaw(channel) == 1
 
 
+HOOK_THAW_WAITS = '[ "$1" = freeze ] || until [ -e go ]; do sleep 0.01; done'
+
+
+def let_go(directory):
+    open(os.path.join(str(directory), "go"), "w").close()
+
+
+@guarded
+def test_a_freeze_waits_for_the_hook_of_the_one_before(disks, begin, tmp_path):
+    """Else what an operator's hook undoes late would be undone in the midst of the next freeze."""
+    disk = disks.make()
+    hook = make_hook(str(tmp_path), HOOK_THAW_WAITS)
+    agent = begin(args=["-F" + hook], settings={"freeze.timeout": 1})
+    channel, freezing = agent.connect(), agent.connect()
+    assert freeze(channel, disk.point) == 1
+    wait_until(lambda: hooks(tmp_path) == ["freeze", "thaw"], what="the timeout's hook")
+    post_freeze(freezing, disk.point)
+    freezing.expect_silence(0.5)
+    assert hooks(tmp_path) == ["freeze", "thaw"]
+    let_go(tmp_path)
+    assert freezing.read_reply(20) == {"return": 1}
+    assert hooks(tmp_path)[:3] == ["freeze", "thaw", "freeze"]
+    channel.request("guest-fsfreeze-thaw")  # the timeout may have passed again
+    assert hooks(tmp_path)[:4] == ["freeze", "thaw", "freeze", "thaw"]
+
+
+@guarded
+def test_a_thaw_stops_a_freeze_that_waits_for_a_hook(disks, begin, tmp_path):
+    disk = disks.make()
+    hook = make_hook(str(tmp_path), HOOK_THAW_WAITS)
+    agent = begin(args=["-F" + hook], settings={"freeze.timeout": 1})
+    channel, freezing = agent.connect(), agent.connect()
+    assert freeze(channel, disk.point) == 1
+    wait_until(lambda: hooks(tmp_path) == ["freeze", "thaw"], what="the timeout's hook")
+    post_freeze(freezing, disk.point)
+    freezing.expect_silence(0.3)
+    channel.post("guest-fsfreeze-thaw")
+    channel.expect_silence(0.3)
+    let_go(tmp_path)
+    assert freezing.read_reply(20)["error"]["desc"] == "the freeze was stopped by a thaw"
+    assert "timeout had passed" in channel.read_reply(20)["error"]["desc"]
+    assert hooks(tmp_path) == ["freeze", "thaw", "thaw"]
+    assert not disk.is_frozen()
+
+
+@guarded
+def test_a_thaw_answers_with_the_hook_that_runs_already(disks, begin, tmp_path):
+    disk = disks.make()
+    hook = make_hook(str(tmp_path), HOOK_THAW_WAITS)
+    agent = begin(args=["-F" + hook], settings={"freeze.timeout": 1})
+    channel = agent.connect()
+    assert freeze(channel, disk.point) == 1
+    wait_until(lambda: hooks(tmp_path) == ["freeze", "thaw"], what="the timeout's hook")
+    channel.post("guest-fsfreeze-thaw")
+    channel.expect_silence(0.5)
+    let_go(tmp_path)
+    assert "timeout had passed" in channel.read_reply(20)["error"]["desc"]
+    assert hooks(tmp_path) == ["freeze", "thaw"]
+
+
+@guarded
+def test_a_freeze_that_was_given_up(disks, begin, tmp_path):
+    """Its hook "thaw", when that ends, is not taken for the next freeze's."""
+    outer, other = disks.make("outer"), disks.make("other")
+    inner = disks.make("inner", below=outer)
+    hook = make_hook(str(tmp_path), HOOK_THAW_WAITS)
+    deadline = int(seconds(3))
+    agent = begin(args=["-F" + hook], settings={"deadline.guest-fsfreeze-freeze-list": deadline})
+    channel, freezing = agent.connect(), agent.connect()
+    outer.freeze()
+    assert "did not finish within" in freeze_error(channel, inner.point, timeout=30)
+    assert hooks(tmp_path) == ["freeze"]
+    outer.thaw()
+    wait_until(lambda: hooks(tmp_path) == ["freeze", "thaw"], what="the hook of what was given up")
+    post_freeze(freezing, other.point)
+    freezing.expect_silence(0.3)
+    assert hooks(tmp_path) == ["freeze", "thaw"]
+    let_go(tmp_path)
+    assert freezing.read_reply(20) == {"return": 1}
+    assert thaw(channel) == 1
+    assert hooks(tmp_path) == ["freeze", "thaw", "freeze", "thaw"]
+
+
 @guarded
 def test_no_timeout(disks, begin):
     disk = disks.make()
