@@ -28,6 +28,15 @@ static void touch_reserve(void)
         free(blocks[i]);
 }
 
+/* Until a thaw, or the guard, succeeds with what is frozen. */
+static void stay_frozen(struct freeze_call *freeze)
+{
+    struct freezer *freezer = freeze->freezer;
+    freeze_state_set(freezer_state(freezer), FREEZE_FROZEN);
+    if (freezer_watch(freezer, freeze->result.deadline_ms))
+        log_error("no memory to watch the freeze; the guard does");
+}
+
 /* Answers with what is in the result. The set may be somebody else's to clear: a thaw stopped it.
  */
 static enum call_next fail_freeze(struct freeze_call *freeze)
@@ -37,7 +46,9 @@ static enum call_next fail_freeze(struct freeze_call *freeze)
     call_fail(freeze->call, "%s", freeze->result.reason);
     bool is_ours = freezer->set == freeze->set && !freeze_set_is_stopped(freeze->set);
     freeze_set_abandon(freeze->set);
-    if (is_ours) {
+    if (is_ours && freeze->result.is_stuck) {
+        stay_frozen(freeze);
+    } else if (is_ours) {
         freezer_become_thawed(freezer);
         if (!freeze->waits_for_hook && freezer_start_late_hook(freezer, freeze))
             return CALL_PENDING;
@@ -130,6 +141,7 @@ enum call_next freezer_prepare_freeze(struct call *call)
 
     freezer->set = freeze_set_ref(freeze->set);
     freezer->freezing = freeze;
+    freezer->has_succeeded = false;
     freeze_state_set(freezer_state(freezer), FREEZE_FREEZING);
     touch_reserve();
     /* The "thaw" of an earlier freeze: what it says now is not to be heard after this one's. */
@@ -254,9 +266,8 @@ static enum call_next settle_freeze(struct freeze_call *freeze)
         freezer_become_thawed(freezer);
     } else {
         freezer->breach = FREEZE_RECORD_NONE; /* from now on a thaw is this one's */
-        freeze_state_set(freezer_state(freezer), FREEZE_FROZEN);
-        if (freezer_watch(freezer, freeze->result.deadline_ms))
-            log_error("no memory to watch the freeze; the guard does");
+        freezer->has_succeeded = true;
+        stay_frozen(freeze);
     }
     log_info("%zu file systems are frozen", freeze->result.count);
     freezer_freeze_is_over(freeze->freezer);

@@ -32,7 +32,8 @@ struct freezer {
     struct list waiting_thaws; /* behind `thawing` */
     struct hook_run *hook; /* the one that runs: there is never another beside it */
     struct freeze_call *failing; /* a failed freeze, which is answered once `hook` has ended */
-    enum freeze_record_state breach; /* a freeze ended without a thaw: the next thaw is to say so */
+    bool has_succeeded; /* the last freeze: its host may rely on it */
+    enum freeze_record_state breach; /* such a one ended without a thaw: the next thaw is to say so */
 
     void (*ended)(void *context); /* the agent waits for the end of the freeze */
     void *ended_context;

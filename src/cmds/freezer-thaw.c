@@ -141,7 +141,7 @@ enum call_next thaw_call_go_on(struct thaw_call *thaw)
 
 static void note_breach(struct thaw_call *thaw)
 {
-    if (thaw->result.has_fired)
+    if (thaw->result.has_fired && thaw->freezer->has_succeeded)
         thaw->freezer->breach =
             thaw->result.is_incomplete ? FREEZE_RECORD_DIED : FREEZE_RECORD_EXPIRED;
 }

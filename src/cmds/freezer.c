@@ -121,7 +121,8 @@ static void on_freeze_event(void *context, enum freeze_event event)
                                       : event == FREEZE_EVENT_DIED  ? FREEZE_RECORD_DIED
                                       : freezer->ended              ? FREEZE_RECORD_ENDED
                                                                     : FREEZE_RECORD_NONE;
-    if (breach != FREEZE_RECORD_NONE) /* else a thaw that hung may have found one */
+    /* Else a thaw that hung may have found one; and of a freeze that failed its host knows. */
+    if (breach != FREEZE_RECORD_NONE && freezer->has_succeeded)
         freezer->breach = breach;
     freeze_set_clear(freezer->set, freezer->breach);
     freezer_become_thawed(freezer);
@@ -179,6 +180,8 @@ static int adopt_freeze(struct freezer *freezer, uint64_t deadline_ms, struct gu
     if (!freezer->set)
         return -ENOMEM;
     freeze_set_enter_frozen();
+    freezer->has_succeeded =
+        true; /* or its host never heard of it: either way the thaw is to tell */
     freeze_state_set(freezer_state(freezer), FREEZE_FROZEN);
     return freezer_watch(freezer, deadline_ms);
 }

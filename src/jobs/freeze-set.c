@@ -449,6 +449,24 @@ static int freeze_member(struct freezing *freezing, const struct member *member)
     return 0;
 }
 
+/* Returns whether nothing of the set is frozen any more; else the reason says so, too. */
+static bool check_roll_back(struct freezing *freezing)
+{
+    struct thaw_crew *crew = freezing->set->crew;
+    char system[128], *reason = freezing->result->reason;
+    const char *point = NULL;
+    if (thaw_crew_error(crew, &point) == 0)
+        return true;
+    (void)thaw_crew_retry(crew);
+    int error = thaw_crew_error(crew, &point);
+    if (error == 0)
+        return true;
+    size_t length = strlen(reason);
+    snprintf(reason + length, FREEZE_REASON_MAX - length, "; and failed to thaw %s: %s",
+             point ? point : "a file system", strerror_r(error, system, sizeof(system)));
+    return false;
+}
+
 /*
  * Everything that was frozen so far is thawed; what hangs is left to its thread and the guard. One
  * that a thaw stopped is cleared by that.
@@ -465,7 +483,10 @@ static void roll_back(struct freezing *freezing)
                 return;
             log_warning("the failed freeze is not thawed yet");
         }
+        freezing->result->is_stuck = !check_roll_back(freezing);
     }
+    if (freezing->result->is_stuck)
+        return; /* guard and record stay */
     if (!freeze_set_is_stopped(set)) {
         freeze_set_let_go(set, freezing->result->error != 0);
         freezing->result->is_cleared = true;

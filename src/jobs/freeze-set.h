@@ -62,6 +62,7 @@ struct freeze_result {
     int error;    /* 0 or -errno; then nothing is frozen any more, as far as that can be had */
     size_t count; /* frozen file systems */
     bool is_cleared; /* nothing is frozen, and nothing is left to be thawed */
+    bool is_stuck;   /* with an error: something could not be thawed, and is left to a thaw */
     uint64_t deadline_ms; /* of guard_clock_ms(); 0: none */
     char reason[FREEZE_REASON_MAX];
 };

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from agent import AgentError, seconds, wait_until
-from freezing import Disks, can_freeze, without_thaw
+from freezing import FIFREEZE, Disks, can_freeze, without_thaw
 
 CYCLES = int(os.environ.get("BELLHOP_FREEZE_CYCLES", "50"))
 
@@ -811,6 +811,50 @@ def test_a_disk_that_cannot_be_thawed(disks, begin):
         time.sleep(0.2)
     assert disk.is_frozen()
     assert "failed to thaw" in thaw_error(channel)
+    agent.kill()
+
+
+def is_freezing(pid, point):
+    """Whether a thread is in the midst of its FIFREEZE."""
+    for task in os.listdir("/proc/%d/task" % pid):
+        try:
+            with open("/proc/%d/task/%s/syscall" % (pid, task)) as file:
+                words = file.read().split()
+            if len(words) > 3 and int(words[2], 16) == FIFREEZE and \
+                    os.readlink("/proc/%d/fd/%d" % (pid, int(words[1], 16))) == point:
+                return True
+        except FileNotFoundError:
+            pass
+    return False
+
+
+@guarded
+def test_a_failed_freeze_that_cannot_be_thawed(disks, begin):
+    """Nor is this said to be thawed: a thaw may still help."""
+    outer = disks.make("outer")
+    inner = disks.make("inner", below=outer)
+    other = disks.make("other")  # the youngest is frozen first
+    agent = without_thaw(begin)
+    agent.expect_clean_end = False
+    channel, freezing = agent.connect(), agent.connect()
+    outer.freeze()
+    post_freeze(freezing, other.point, inner.point)
+
+    def job():
+        return [job for job in channel.cmd("bellhop-job-list")["jobs"]
+                if "guest-fsfreeze-freeze-list" in job.values()]
+
+    wait_until(lambda: is_freezing(agent.pid, inner.point), what="it hangs")
+    assert other.is_frozen()
+    channel.cmd("bellhop-job-cancel", {"id": job()[0]["id"]})
+    outer.thaw()
+    said = freezing.read_reply(20)["error"]["desc"]
+    assert "cancelled" in said and "failed to thaw %s: Input/output error" % other.point in said
+    assert status(channel) == "frozen"
+    assert len(guards(agent)) == 1
+    assert "failed to thaw" in thaw_error(channel)
+    assert status(channel) == "frozen"
+    assert other.is_frozen()
     agent.kill()
 
 
