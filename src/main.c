@@ -89,11 +89,16 @@ static void limit_malloc(void)
     mallopt(M_ARENA_MAX, 2);
 }
 
-/* File handles and running programs take descriptors; the broker has passed on the original limit.
- */
-static void raise_descriptor_limit(void)
+/* File handles and running programs take descriptors; the broker, which was forked before, passes
+ * on the original limits. */
+static void raise_limits(void)
 {
-    struct rlimit limit;
+    struct rlimit limit = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+    /* A freeze locks the memory. Without the right to do more, as much as there may be. */
+    if (setrlimit(RLIMIT_MEMLOCK, &limit) < 0 && getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_MEMLOCK, &limit);
+    }
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
@@ -255,7 +260,7 @@ static int serve(const struct setup *setup)
         if (error)
             return fail(config->pidfile, reason, error);
     }
-    raise_descriptor_limit();
+    raise_limits();
     umask((mode_t)config->settings.file_umask);
     signal(SIGPIPE, SIG_IGN);
     error = sandbox_confine_agent(sandbox);

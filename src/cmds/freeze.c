@@ -50,6 +50,10 @@ static const struct capability_need guard_needs[] = {
     CAPABILITY_NEEDS_END,
 };
 
+/* What is in memory stays there while everything is frozen: as much as the limit, which is raised
+ * at the start, allows. */
+static const char *const freeze_calls[] = {"mlockall", "munlockall", NULL};
+
 #define FREEZE(wire_name, text, specs)                                                           \
     {                                                                                            \
         .name = (wire_name), .summary = (text), .args = (specs),                                 \
@@ -57,7 +61,7 @@ static const struct capability_need guard_needs[] = {
         .run = freezer_run_freeze, .finish = freezer_finish_freeze,                              \
         .release = freezer_release_freeze, .cancel = freezer_cancel_freeze, .lane = FREEZE_LANE, \
         .flags = CMD_CHANGES_GUEST | CMD_EXPIRES | CMD_NO_DEADLINE | CMD_JOB | CMD_OWN_SYSTEM,   \
-        .needs = freeze_needs, .helper_needs = guard_needs                                       \
+        .needs = freeze_needs, .helper_needs = guard_needs, .calls = freeze_calls                \
     }
 
 static const struct command rows[] = {
@@ -82,6 +86,7 @@ static const struct command rows[] = {
         .flags = CMD_CHANGES_GUEST | CMD_ALLOWED_WHEN_FROZEN | CMD_RESERVED | CMD_RESCUE |
                  CMD_URGENT | CMD_NO_DEADLINE | CMD_OWN_SYSTEM,
         .needs = freeze_needs,
+        .calls = freeze_calls,
     },
 };
 

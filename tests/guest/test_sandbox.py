@@ -239,6 +239,24 @@ def test_backup_freezes_and_thaws(vm):
         vm.shell.run("umount /home/alice/private/mount; mount -t ext4 /dev/vda1 /mnt/ext4")
 
 
+@pytest.mark.parametrize("profile", ("full", "backup"))
+def test_memory_is_locked_while_frozen(vm, profile):
+    """What the agent needs for the thaw is not read from a disk that waits for it."""
+    def locked_kb():
+        return int(statuses(vm, vm.agent_pid())[0]["VmLck"].split()[0])
+
+    start(vm, profile)
+    with vm.session() as channel:
+        assert locked_kb() == 0
+        assert channel.run("guest-fsfreeze-freeze", timeout=30) == 1
+        locked, resident = (int(statuses(vm, vm.agent_pid())[0][name].split()[0])
+                            for name in ("VmLck", "VmRSS"))
+        print(f"{profile}: {locked} kB locked, {resident} kB resident")
+        assert locked > 1000
+        assert channel.run("guest-fsfreeze-thaw", timeout=30) == 1
+        assert locked_kb() == 0
+
+
 def test_backup_thaws_at_its_end_what_another_agent_froze(vm):
     """The loop does that, which has no privilege in force, and the guard is gone, too."""
     start(vm, "backup")
