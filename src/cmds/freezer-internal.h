@@ -58,6 +58,8 @@ struct thaw_call {
     struct list waiting;
     struct freeze_set *set; /* NULL until it has begun */
     bool was_on;
+    bool has_run;
+    bool is_settled; /* what it has done, or not, is entered into the freezer */
     bool is_thawed;
     bool waits_for_hook; /* it answers with what that one, "thaw" already, says */
     struct thaw_result result;

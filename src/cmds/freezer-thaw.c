@@ -58,6 +58,7 @@ enum call_next freezer_run_thaw(struct call *call)
     };
     call_step(call, "thawing");
     freeze_set_thaw(thaw->set, &request, &thaw->result);
+    thaw->has_run = true;
     return CALL_CONTINUE;
 }
 
@@ -148,10 +149,9 @@ static void note_breach(struct thaw_call *thaw)
 
 /* Something may still be frozen, and the crews go on: the freeze ends when they have come through.
  */
-static enum call_next fail_thaw(struct thaw_call *thaw)
+static void go_on_thawing(struct thaw_call *thaw)
 {
     struct freezer *freezer = thaw->freezer;
-    call_fail(thaw->call, "%s", thaw->result.reason);
     note_breach(thaw); /* for the thaw that comes through */
     if (thaw->was_on)
         freeze_state_set(freezer_state(freezer), FREEZE_FROZEN);
@@ -159,6 +159,36 @@ static enum call_next fail_thaw(struct thaw_call *thaw)
         log_error("no memory to watch the thaw");
     if (freezer->watch)
         freeze_watch_thaw(freezer->watch, 0);
+}
+
+static void note_thawed(struct thaw_call *thaw)
+{
+    struct freezer *freezer = thaw->freezer;
+    note_breach(thaw);
+    thaw->is_thawed = true;
+    if (freezer->set == thaw->set || !freezer->set)
+        freezer_become_thawed(freezer);
+    log_info("%zu file systems were thawed", thaw->result.count);
+}
+
+/* Nobody hears its answer any more, so the next thaw is to tell of the breach. */
+static void settle_given_up(struct thaw_call *thaw)
+{
+    struct freezer *freezer = thaw->freezer;
+    if (!thaw->has_run || thaw->result.error) {
+        go_on_thawing(thaw);
+        return;
+    }
+    note_thawed(thaw);
+    if (!freezer->hook && !freezer->freezing)
+        (void)!freezer_start_late_hook(freezer, NULL);
+}
+
+static enum call_next fail_thaw(struct thaw_call *thaw)
+{
+    struct freezer *freezer = thaw->freezer;
+    call_fail(thaw->call, "%s", thaw->result.reason);
+    go_on_thawing(thaw);
     thaw_is_over(thaw);
     freezer_tell_end(freezer);
     return CALL_ANSWER;
@@ -167,24 +197,26 @@ static enum call_next fail_thaw(struct thaw_call *thaw)
 enum call_next freezer_finish_thaw(struct call *call)
 {
     struct thaw_call *thaw = call_state(call);
-    struct freezer *freezer = thaw->freezer;
+    thaw->is_settled = true;
     if (thaw->result.error)
         return fail_thaw(thaw);
-    note_breach(thaw);
-    thaw->is_thawed = true;
-    if (freezer->set == thaw->set || !freezer->set)
-        freezer_become_thawed(freezer);
-    log_info("%zu file systems were thawed", thaw->result.count);
+    note_thawed(thaw);
     return thaw_call_go_on(thaw);
 }
 
+/* One whose deadline passed comes here without its `finish`. */
 void freezer_release_thaw(struct call *call)
 {
     struct thaw_call *thaw = call_state(call);
     if (!thaw)
         return;
+    struct freezer *freezer = thaw->freezer;
     list_remove(&thaw->waiting);
+    if (freezer->thawing == thaw && thaw->set && !thaw->is_settled)
+        settle_given_up(thaw);
     thaw_is_over(thaw);
+    if (!freezer->hook && !freezer->thawing)
+        freezer_tell_end(freezer);
     freeze_set_unref(thaw->set);
     free(thaw);
 }

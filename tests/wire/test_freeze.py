@@ -766,6 +766,27 @@ def test_a_guard_that_stands_still(disks, begin):
 
 
 @guarded
+def test_a_thaw_that_was_given_up(disks, begin, tmp_path):
+    """What it did counts all the same."""
+    disk = disks.make()
+    hook = make_hook(str(tmp_path))
+    agent = begin(args=["-F" + hook], settings={"deadline.guest-fsfreeze-thaw": 1})
+    channel = agent.connect()
+    assert freeze(channel, disk.point) == 1
+    guard, = guards(agent)
+    os.kill(guard, signal.SIGSTOP)  # each of two questions takes longer than the deadline
+    try:
+        assert "did not finish within 1 s" in thaw_error(channel)
+        wait_until(lambda: channel.request("guest-fsfreeze-status") == {"return": "thawed"}, 20)
+        wait_until(lambda: hooks(tmp_path) == ["freeze", "thaw"], what="the hook")
+    finally:
+        os.kill(guard, signal.SIGCONT)
+    assert not disk.is_frozen()
+    assert freeze(channel, disk.point) == 1
+    assert "frozen state" in channel.request("guest-get-time")["error"]["desc"]
+
+
+@guarded
 def test_a_guard_that_lags_behind(disks, begin):
     """What it has not done when the thaw is over, it does not do to a later freeze."""
     disk = disks.make()
