@@ -42,6 +42,9 @@ enum { ADOPT_MS = 2000 };
 /* How long hosts may take to read the last replies before the guest goes down. */
 enum { FLUSH_MS = 500 };
 
+/* How long a thaw at the agent's end, with its hook, may take before the agent ends without it. */
+enum { THAW_AT_END_S = 10 };
+
 /* How long a worker may take to come back when the agent ends. */
 enum { WORKER_STOP_MS = 1000 };
 
@@ -238,6 +241,8 @@ static void on_signal(evutil_socket_t number, short events, void *argument)
     log_info("ending: signal %d", (int)number);
     if (freezer_end(agent->services.freezer, on_may_end, agent))
         event_base_loopbreak(agent->base);
+    else
+        event_base_loopexit(agent->base, &(struct timeval){.tv_sec = THAW_AT_END_S});
 }
 
 /* So that its replies are written, and what follows from the same loss is told. */
@@ -411,6 +416,8 @@ int agent_run(struct agent *agent)
 {
     if (event_base_dispatch(agent->base) < 0)
         return -EIO;
+    if (freeze_state_is_on(agent->services.freeze))
+        log_error("the thaw hangs: it is left to the guard");
     return agent->failure;
 }
 

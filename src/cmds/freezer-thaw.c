@@ -158,7 +158,7 @@ static void go_on_thawing(struct thaw_call *thaw)
     if (freezer->set && !freezer->watch && freezer_watch(freezer, 0))
         log_error("no memory to watch the thaw");
     if (freezer->watch)
-        freeze_watch_thaw(freezer->watch, 0);
+        freeze_watch_thaw(freezer->watch);
 }
 
 static void note_thawed(struct thaw_call *thaw)

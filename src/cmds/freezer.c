@@ -10,9 +10,6 @@
 #include "jobs/broker-socket.h"
 #include "jobs/guard-link.h"
 
-/* How long a thaw at the agent's end may take before the agent ends without it. */
-enum { END_MS = 10 * 1000 };
-
 struct freeze_state *freezer_state(const struct freezer *freezer)
 {
     return freezer->options.services->freeze;
@@ -110,11 +107,6 @@ void freezer_become_thawed(struct freezer *freezer)
 static void on_freeze_event(void *context, enum freeze_event event)
 {
     struct freezer *freezer = context;
-    if (event == FREEZE_EVENT_TOO_LATE) {
-        log_error("the thaw hangs: it is left to the guard");
-        freezer_tell_end(freezer);
-        return;
-    }
     if (freezer->thawing)
         return; /* that will find out itself */
     enum freeze_record_state breach = event == FREEZE_EVENT_EXPIRED ? FREEZE_RECORD_EXPIRED
@@ -222,18 +214,18 @@ struct freezer *freezer_free(struct freezer *freezer)
 
 bool freezer_end(struct freezer *freezer, void (*ended)(void *context), void *context)
 {
-    if (!freezer || !freeze_state_is_on(freezer_state(freezer)))
+    if (!freezer || (!freeze_state_is_on(freezer_state(freezer)) && !freezer->thawing))
         return true;
     if (freezer->ended)
-        return false; /* asked again: it does not take longer than END_MS */
+        return false; /* asked again */
     freezer->ended = ended;
     freezer->ended_context = context;
     if (freezer->thawing)
-        return false; /* that ends it */
+        return false; /* its end is told */
     freeze_set_stop(freezer->set);
     freezer_stop_freeze_hook(freezer);
     if (!freezer->watch && freezer_watch(freezer, 0))
         return true;
-    freeze_watch_thaw(freezer->watch, END_MS);
+    freeze_watch_thaw(freezer->watch);
     return false;
 }

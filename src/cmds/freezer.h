@@ -38,7 +38,8 @@ struct freezer *freezer_free(struct freezer *freezer);
 
 /*
  * The agent is to end. Returns true if it may at once. False: something is frozen; it is being
- * thawed, and `ended` will be called, within a limited time.
+ * thawed, and `ended` will be called when that is done and the hook has ended. Who cannot wait so long
+ * leaves what hangs to the guard, and the hook to itself.
  */
 bool freezer_end(struct freezer *freezer, void (*ended)(void *context), void *context);
 

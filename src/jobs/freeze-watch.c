@@ -29,7 +29,6 @@ struct freeze_watch {
     struct event *timer;
     bool is_thawing;
     enum freeze_event thaw_event; /* why */
-    uint64_t too_late_at_ms;      /* 0: was said */
 };
 
 static void arm_timer(struct freeze_watch *watch, uint64_t delay_ms)
@@ -46,17 +45,12 @@ static void look_for_end(struct freeze_watch *watch)
         return;
     }
     arm_timer(watch, LOOK_MS);
-    if (watch->too_late_at_ms > 0 && clock_now_ms() >= watch->too_late_at_ms) {
-        watch->too_late_at_ms = 0;
-        watch->told(watch->context, FREEZE_EVENT_TOO_LATE);
-    }
 }
 
-static void begin_thaw(struct freeze_watch *watch, enum freeze_event why, unsigned patience_ms)
+static void begin_thaw(struct freeze_watch *watch, enum freeze_event why)
 {
     watch->is_thawing = true;
     watch->thaw_event = why;
-    watch->too_late_at_ms = patience_ms > 0 ? clock_now_ms() + patience_ms : 0;
     freeze_set_begin_thaw(watch->set);
     arm_timer(watch, 0);
 }
@@ -70,7 +64,7 @@ static void stand_in(struct freeze_watch *watch)
     if (now_ms >= until_ms) {
         log_error("the freeze timeout has passed, and the thaw guard %s: thawing",
                   watch->has_guard ? "is not done" : "is gone");
-        begin_thaw(watch, FREEZE_EVENT_EXPIRED, 0);
+        begin_thaw(watch, FREEZE_EVENT_EXPIRED);
         return;
     }
     uint64_t left_ms = until_ms - now_ms;
@@ -103,10 +97,10 @@ static void on_news(void *context, const struct guard_news *news)
     }
 }
 
-void freeze_watch_thaw(struct freeze_watch *watch, unsigned patience_ms)
+void freeze_watch_thaw(struct freeze_watch *watch)
 {
     assert_on_loop();
-    begin_thaw(watch, FREEZE_EVENT_THAWED, patience_ms);
+    begin_thaw(watch, FREEZE_EVENT_THAWED);
 }
 
 int freeze_watch_new(struct event_base *base, struct freeze_set *set, uint64_t deadline_ms,

@@ -21,7 +21,6 @@ enum freeze_event {
     FREEZE_EVENT_THAWED,   /* everything is thawed, as somebody wanted */
     FREEZE_EVENT_EXPIRED,  /* everything is thawed, because the timeout has passed */
     FREEZE_EVENT_DIED,     /* everything is thawed, because an agent died while it froze */
-    FREEZE_EVENT_TOO_LATE, /* freeze_watch_thaw() does not come to its end; it goes on */
 };
 
 /*
@@ -33,10 +32,7 @@ int freeze_watch_new(struct event_base *base, struct freeze_set *set, uint64_t d
                      struct freeze_watch **ret_watch) ON_LOOP MUST_CHECK;
 struct freeze_watch *freeze_watch_free(struct freeze_watch *watch) ON_LOOP;
 
-/*
- * Thaws, and tells when that is done; says once that it takes longer than `patience_ms`. Does not
- * wait.
- */
-void freeze_watch_thaw(struct freeze_watch *watch, unsigned patience_ms) ON_LOOP;
+/* Thaws, and tells when that is done. Does not wait. */
+void freeze_watch_thaw(struct freeze_watch *watch) ON_LOOP;
 
 #endif

@@ -950,6 +950,46 @@ def test_sigterm_while_frozen(disks, begin, tmp_path):
     assert thaw(channel) == 0
 
 
+def end(agent, timeout):
+    agent.expect_clean_end = False
+    agent._note_family()
+    agent.process.terminate()
+    assert agent.process.wait(seconds(timeout)) == 0
+
+
+@guarded
+def test_sigterm_in_the_midst_of_a_freeze(disks, begin, tmp_path):
+    """It never succeeded, so there is nothing that its host could take for consistent."""
+    disk = disks.make()
+    hook = make_hook(str(tmp_path), '[ "$1" = thaw ] || exec sleep 600')
+    agent = begin(args=["-F" + hook], settings={"freeze.hook-timeout": 0})
+    channel = agent.connect()
+    post_freeze(channel, disk.point)
+    wait_until(lambda: hooks(tmp_path) == ["freeze"], what="the hook")
+    end(agent, 20)
+    assert hooks(tmp_path) == ["freeze", "thaw"]
+    channel = begin(directory=agent.directory).connect()
+    assert thaw(channel) == 0
+
+
+@guarded
+def test_sigterm_in_the_midst_of_a_thaw(disks, begin, tmp_path):
+    """The end waits for its hook, but not for ever."""
+    disk = disks.make()
+    hook = make_hook(str(tmp_path), HOOK_THAW_WAITS)
+    agent = begin(args=["-F" + hook], settings={"freeze.hook-timeout": 0})
+    channel = agent.connect()
+    assert freeze(channel, disk.point) == 1
+    channel.post("guest-fsfreeze-thaw")
+    wait_until(lambda: hooks(tmp_path) == ["freeze", "thaw"], what="the hook")
+    start = time.monotonic()
+    end(agent, 40)
+    assert time.monotonic() - start > 5
+    let_go(tmp_path)
+    channel = begin(directory=agent.directory).connect()
+    assert thaw(channel) == 0
+
+
 @guarded
 @pytest.mark.time_limit(60 + CYCLES * 4)
 def test_killed_at_random_moments(disks, begin):
