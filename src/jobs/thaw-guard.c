@@ -178,8 +178,10 @@ static int get_ready(struct guard *guard, int fd, const struct guard_message *me
     int error = thaw_crew_new_take(guard->targets, guard->target_count, &guard->crew);
     if (!error)
         error = set_timer(guard);
-    if (error)
+    if (error) {
+        guard->is_over = guard->is_unneeded = true; /* nobody freezes anything then */
         return error;
+    }
     struct guard_message armed = {.type = GUARD_ARMED};
     if (mlockall(MCL_CURRENT | MCL_FUTURE) == 0)
         armed.flags |= GUARD_IS_LOCKED;
@@ -247,18 +249,23 @@ static int handle(struct guard *guard, struct connection *connection,
     }
 }
 
+/* All that there is: one that was late hears that a thaw is over before it acts on its deadline. */
 static void read_connection(struct guard *guard, struct connection *connection)
 {
     struct guard_message message;
     int fds[GUARD_FDS_MAX];
     size_t count;
-    int error = guard_message_receive(connection->fd, &message, fds, &count);
-    if (error == -EAGAIN)
-        return;
-    if (!error)
-        error = handle(guard, connection, &message, fds, count);
-    if (error)
-        close_connection(guard, connection);
+    while (!guard->is_over) {
+        int error = guard_message_receive(connection->fd, &message, fds, &count);
+        if (error == -EAGAIN)
+            return;
+        if (!error)
+            error = handle(guard, connection, &message, fds, count);
+        if (error) {
+            close_connection(guard, connection);
+            return;
+        }
+    }
 }
 
 static void accept_connection(struct guard *guard)
