@@ -67,7 +67,7 @@ void freeze_set_clear(struct freeze_set *set, enum freeze_record_state breach)
     assert_on_loop();
     struct freeze_record record = {.state = breach};
     if (freeze_set_armed_guard(set))
-        guard_link_done(set->guard, needs_guard(set));
+        guard_link_done_on_loop(set->guard, needs_guard(set));
     leave_frozen();
     if (set->directory < 0)
         return;

@@ -22,6 +22,9 @@ enum { LOOK_MS = 20 };
 /* A guard that lives answers at once, whatever the guest is doing. */
 enum { ANSWER_MS = 2000 };
 
+/* How long the loop may wait for it. */
+enum { LOOP_ANSWER_MS = 200 };
+
 struct guard_link {
     int directory;
     int listener; /* until the guard has it */
@@ -248,15 +251,28 @@ void guard_link_settled(struct guard_link *link)
     say(link, GUARD_SETTLED, 0);
 }
 
-void guard_link_done(struct guard_link *link, bool was_frozen)
+static void wait_for_end(struct guard_link *link, unsigned timeout_ms)
 {
     const struct guard_orders nothing = {.count = 0};
-    uint64_t until_ms = clock_now_ms() + ANSWER_MS;
+    uint64_t until_ms = clock_now_ms() + timeout_ms;
     struct guard_message message;
-    say(link, GUARD_DONE, was_frozen ? 0 : GUARD_LEAVE_ALONE);
     while (link->talk >= 0 && wait_for(link->talk, &nothing, until_ms) == 0)
         if (receive(link->talk, &message) != 0)
             break;
+}
+
+void guard_link_done(struct guard_link *link, bool was_frozen)
+{
+    say(link, GUARD_DONE, was_frozen ? 0 : GUARD_LEAVE_ALONE);
+    wait_for_end(link, ANSWER_MS);
+}
+
+void guard_link_done_on_loop(struct guard_link *link, bool was_frozen)
+{
+    assert_on_loop();
+    say(link, GUARD_DONE, was_frozen ? 0 : GUARD_LEAVE_ALONE);
+    if (was_frozen)
+        wait_for_end(link, LOOP_ANSWER_MS);
 }
 
 bool guard_link_has_fired(struct guard_link *link)

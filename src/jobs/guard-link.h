@@ -65,10 +65,16 @@ struct guard_news guard_link_claim(struct guard_link *link);
 struct guard_news guard_link_ask(struct guard_link *link);
 
 /*
- * The thaw is over: the guard thaws once more and ends, or just ends if nothing was frozen at all.
+ * The thaw is over: the guard thaws once more and ends, or just ends if it is not needed for that.
  * Waits for that, but not for one that hangs itself.
  */
 void guard_link_done(struct guard_link *link, bool was_frozen);
+
+/*
+ * The same for the loop: waits only for what is to come before the next freeze, that the guard has
+ * thawed once more; and not long.
+ */
+void guard_link_done_on_loop(struct guard_link *link, bool was_frozen) ON_LOOP;
 
 /* What the guard has said unasked, without waiting: true if it has fired, or is gone. */
 bool guard_link_has_fired(struct guard_link *link);
