@@ -293,7 +293,7 @@ DIFFERENCES = {
         "hangs in a write to a frozen file system, and never reads the thaw.",
         "The thaw is what the write waits for."),
     "nobody-guards-the-thaw": Difference(
-        "test_freeze",
+        "test_freeze_guard",
         "leaves the guest frozen for as long as nobody thaws, also when it is ended.",
         "A guest that stays frozen has to be reset."),
 }

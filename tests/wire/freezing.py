@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import time
 
 import pytest
 
-from agent import SLOW, seconds, wait_until
+from agent import SLOW, AgentError, seconds, wait_until
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_FS, CLONE_NEWNS = 0x200, 0x20000
@@ -251,3 +252,80 @@ class Disks:
 
 def can_freeze():
     return os.geteuid() == 0 and shutil.which("losetup") and os.path.exists("/dev/loop-control")
+
+
+# --- for the tests ---
+
+
+@pytest.fixture
+def disks(kind, tmp_path):
+    if not can_freeze():
+        pytest.skip("needs root and loop devices")
+    disks = Disks(str(tmp_path))
+    yield disks
+    disks.close()
+
+
+@pytest.fixture
+def begin(disks, start_agent):
+    """Starts an agent that sees the test's disks, and is ended before these go."""
+    started = []
+
+    def begin(**options):
+        agent = start_agent(**options)
+        started.append(agent)
+        return agent
+
+    yield begin
+    disks.thaw()
+    for agent in started:
+        if agent.process and agent.process.poll() is None:
+            agent.process.send_signal(signal.SIGCONT)
+
+
+def freeze(channel, *points, timeout=20):
+    assert points, "without any, the machine would be frozen"
+    return channel.cmd("guest-fsfreeze-freeze-list", {"mountpoints": list(points)}, timeout)
+
+
+def freeze_error(channel, *points, timeout=20):
+    with pytest.raises(AgentError) as caught:
+        freeze(channel, *points, timeout=timeout)
+    return caught.value.desc
+
+
+def post_freeze(channel, *points, **members):
+    assert points
+    channel.post("guest-fsfreeze-freeze-list", {"mountpoints": list(points)}, **members)
+
+
+def thaw(channel, timeout=20):
+    return channel.cmd("guest-fsfreeze-thaw", timeout=timeout)
+
+
+def thaw_error(channel, timeout=20):
+    with pytest.raises(AgentError) as caught:
+        thaw(channel, timeout)
+    return caught.value.desc
+
+
+def status(channel, timeout=20):
+    return channel.cmd("guest-fsfreeze-status", timeout=timeout)
+
+
+def make_hook(agent_directory, *lines):
+    """A hook in a directory; notes what it is called with in the file `hooks` beside it."""
+    path = os.path.join(agent_directory, "hook")
+    with open(path, "w") as file:
+        file.write("#!/bin/sh\ncd '%s'\necho $1 >>hooks\necho the hook says $1\n" % agent_directory)
+        file.write("\n".join(lines) + "\n")
+    os.chmod(path, 0o755)
+    return path
+
+
+def hooks(directory):
+    try:
+        with open(os.path.join(directory, "hooks")) as file:
+            return file.read().split()
+    except FileNotFoundError:
+        return []
