@@ -166,7 +166,7 @@ static int read_memory(int fd, uint64_t *ret_value)
 /* Back to `before` if it is less now. */
 static int restore_memory(int fd, uint64_t before)
 {
-    uint64_t now;
+    uint64_t now = 0;
     int error = read_memory(fd, &now);
     if (error || now >= before)
         return error;
