@@ -459,6 +459,7 @@ def test_unsent_delimited_sync_is_superseded(agent):
     fill_output(agent, channel)
     channel.send(sync_request(1, True))
     channel.post("guest-ping")
+    wait_until(lambda: unread(channel) == 0)
     grow_old()
     channel.send(sync_request(2, True))
     channel.post("guest-get-host-name")
