@@ -12,8 +12,6 @@ from agent import AgentError, seconds, wait_until
 from freezing import (begin, disks, freeze, freeze_error,  # noqa: F401
                       hooks, make_hook, post_freeze, status, thaw, thaw_error)
 
-CYCLES = int(os.environ.get("BELLHOP_FREEZE_CYCLES", "50"))
-
 KINDS = ["ext4", "xfs", "btrfs"]
 
 
