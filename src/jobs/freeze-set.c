@@ -483,7 +483,8 @@ static void roll_back(struct freezing *freezing)
                 return;
             log_warning("the failed freeze is not thawed yet");
         }
-        freezing->result->is_stuck = !check_roll_back(freezing);
+        /* One that took nothing has left nothing, though it may not be allowed to thaw either. */
+        freezing->result->is_stuck = freezing->result->count > 0 && !check_roll_back(freezing);
     }
     if (freezing->result->is_stuck)
         return; /* guard and record stay */
