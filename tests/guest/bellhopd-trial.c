@@ -7,8 +7,8 @@
  * By the environment, before anything else is done:
  *   TRIAL_ATTEMPT=NAME  makes the attempt at once, without any sandbox, and ends with its errno:
  * the control that shows what could succeed TRIAL_KEEP=MASK     has only these capabilities
- * (hexadecimal), for ever TRIAL_LIST=         prints what the rows say, "COMMAND CAPABILITY", and
- * ends
+ * (hexadecimal), for ever TRIAL_KEEP_GUARD=MASK the same, of those that it has, as the thaw guard
+ * only TRIAL_LIST=         prints what the rows say, "COMMAND CAPABILITY", and ends
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,6 +36,7 @@
 #include "base/cleanup.h"
 #include "cmds/command.h"
 #include "cmds/table.h"
+#include "jobs/thaw-guard.h"
 #include "security/capabilities.h"
 
 const struct command *__real_command_at(size_t index);
@@ -352,8 +353,25 @@ static void list(const char *command, const struct capability_need *needs)
     }
 }
 
-static void __attribute__((constructor)) before_main(void)
+static void keep_as_guard(const char *mask)
 {
+    struct capability_sets sets;
+    int error = capabilities_read(&sets);
+    if (!error) {
+        sets.permitted &= strtoull(mask, NULL, 16);
+        sets.effective = sets.permitted;
+        sets.inheritable = sets.ambient = 0;
+        error = capabilities_apply(&sets);
+    }
+    if (error)
+        _exit(99);
+}
+
+static void __attribute__((constructor)) before_main(int argc, char **argv)
+{
+    const char *guard_keep = getenv("TRIAL_KEEP_GUARD");
+    if (guard_keep && argc > 1 && strcmp(argv[1], THAW_GUARD_ARGUMENT) == 0)
+        keep_as_guard(guard_keep);
     const char *name = getenv("TRIAL_ATTEMPT"), *keep = getenv("TRIAL_KEEP");
     if (name)
         _exit(attempt(name));

@@ -5,6 +5,7 @@ A capability without a case fails the test: a row is not to say too much. That i
 little is seen where a command works with what its row names and nothing else.
 """
 import base64
+import contextlib
 import dataclasses
 import os
 import shlex
@@ -27,6 +28,8 @@ VM_OPTIONS = dataclasses.replace(
     programs=test_accounts.VM_OPTIONS.programs + ((TRIAL,) if TRIAL else ()))
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKEY one"
 PRIVATE = "/home/alice/private"
+POINT = PRIVATE + "/mount"
+GUARD = "grep -ls bellhop-guard /proc/[0-9]*/comm | cut -d/ -f3"  # its process
 
 
 def rows():
@@ -93,29 +96,67 @@ def asks_nvme(vm, channel):
     return None if "smart" in disk else "no SMART data"
 
 
-def sees_private_mount(vm, channel):
-    # a file system is told of once, so it must not be elsewhere, too
+@contextlib.contextmanager
+def private_mount(vm):
+    """A file system in a folder that only alice may look into. In the end nothing is frozen."""
+    # it is told of once, so it must not be elsewhere, too
     vm.shell.run(f"umount /mnt/ext4; mkdir -p {PRIVATE}/mount; chown -R 1000:1000 /home/alice; "
-                 f"chmod 700 {PRIVATE}; mount -t ext4 /dev/vda1 {PRIVATE}/mount")
+                 f"chmod 700 {PRIVATE}; mount -t ext4 /dev/vda1 {POINT}")
     try:
-        found = channel.run("guest-get-fsinfo")
+        yield
     finally:
-        vm.shell.run(f"umount {PRIVATE}/mount; mount -t ext4 /dev/vda1 /mnt/ext4")
-    usage = [row for row in found
-             if row["mountpoint"] == PRIVATE + "/mount" and "used-bytes" in row]
+        vm.shell.run(f"killall -q -9 bellhopd-trial; kill -9 $({GUARD}) 2>/dev/null; "
+                     f"while busybox fsfreeze --unfreeze {POINT} 2>/dev/null; do :; done; true")
+        wait_until(lambda: vm.shell.run(f"umount {POINT}", check=False)[0] == 0,
+                   "nobody holds the file system")
+        vm.shell.run("mount -t ext4 /dev/vda1 /mnt/ext4")
+
+
+def sees_private_mount(vm, channel):
+    with private_mount(vm):
+        found = channel.run("guest-get-fsinfo")
+    usage = [row for row in found if row["mountpoint"] == POINT and "used-bytes" in row]
     return None if usage else "its usage is missing"
 
 
 def trims(vm, channel):
-    """What is mounted in a folder that only alice may look into."""
-    vm.shell.run(f"umount /mnt/ext4; mkdir -p {PRIVATE}/mount; chown -R 1000:1000 /home/alice; "
-                 f"chmod 700 {PRIVATE}; mount -t ext4 /dev/vda1 {PRIVATE}/mount")
-    try:
+    with private_mount(vm):
         paths = channel.run("guest-fstrim", timeout=60)["paths"]
-    finally:
-        vm.shell.run(f"umount {PRIVATE}/mount; mount -t ext4 /dev/vda1 /mnt/ext4")
-    found = next(path for path in paths if path["path"] == PRIVATE + "/mount")
-    return found.get("error")
+    return next(path for path in paths if path["path"] == POINT).get("error")
+
+
+def guard_status(vm, name):
+    return vm.shell.run(f"sed -n 's/^{name}:[[:space:]]*//p' /proc/$({GUARD})/status").strip()
+
+
+def is_frozen(vm):
+    """Asked by freezing it once more."""
+    return vm.shell.run(f"if busybox fsfreeze --freeze {POINT} 2>/dev/null; then "
+                        f"busybox fsfreeze --unfreeze {POINT}; echo no; else echo yes; fi") == "yes\n"
+
+
+def freeze(channel, command="guest-fsfreeze-freeze-list"):
+    """Long enough for a guard that never comes."""
+    arguments = {"mountpoints": [POINT]} if command.endswith("-list") else {}
+    return channel.call(command, timeout=60, **arguments)
+
+
+def freezes(command, is_locked=False):
+    """There and back; nothing is frozen if it fails. With `is_locked` the guard is in memory."""
+    def case(vm, channel):
+        with private_mount(vm):
+            problem = said(freeze(channel, command))
+            assert is_frozen(vm) == (problem is None)
+            assert channel.run("guest-fsfreeze-status") == ("thawed" if problem else "frozen")
+            if problem:
+                return problem
+            locked = guard_status(vm, "VmLck")
+            assert channel.run("guest-fsfreeze-thaw", timeout=60) == 1
+            assert not is_frozen(vm)
+            assert channel.run("guest-fsfreeze-status") == "thawed"
+        return "the guard is not locked" if is_locked and locked == "0 kB" else None
+
+    return case
 
 
 def keys(action):
@@ -170,20 +211,29 @@ for ACTION in ("get", "add", "remove"):
     for CAPABILITY in ("cap_setuid", "cap_setgid"):
         CASES[f"guest-ssh-{ACTION}-authorized-keys", CAPABILITY] = keys(ACTION)
 
-# Those that take a machine with them; and the freezes, which are looked at in test_sandbox.py: a guest
-# in which nobody may thaw is of no more use for tests.
+FREEZES = ("guest-fsfreeze-freeze", "guest-fsfreeze-freeze-list")
+for COMMAND in FREEZES:
+    for CAPABILITY in ("cap_sys_admin", "cap_dac_read_search", "cap_ipc_lock"):
+        CASES[COMMAND, CAPABILITY] = freezes(COMMAND, CAPABILITY == "cap_ipc_lock")
+
+# Those that have tests of their own, below.
 ALONE = {("guest-shutdown", "cap_kill"), ("guest-shutdown", "cap_sys_boot"),
-         *((command, capability) for command, found in ROWS.items() for capability in found
-           if command.startswith("guest-fsfreeze-"))}
+         ("guest-fsfreeze-thaw", "cap_sys_admin"), ("guest-fsfreeze-thaw", "cap_dac_read_search"),
+         *((command, capability) for command in FREEZES
+           for capability in ("cap_setuid", "cap_setgid"))}
 
 
-def start(vm, capabilities):
-    """An agent that has these and no others, nor has its broker."""
+def start(vm, capabilities, *arguments, keep="TRIAL_KEEP"):
+    """An agent that has these and no others, nor has its broker; TRIAL_KEEP_GUARD: only its guard.
+
+    It may lock so little memory that it takes CAP_IPC_LOCK to lock what it has.
+    """
     vm.shell.run(
-        f"ln -sf {TRIAL} /usr/sbin/bellhopd-trial; printf '#!/bin/sh\\nexport TRIAL_KEEP=%s\\n"
+        f"ln -sf {TRIAL} /usr/sbin/bellhopd-trial; "
+        f"printf '#!/bin/sh\\nulimit -l 64\\nexport {keep}=%s\\n"
         f"exec /usr/sbin/bellhopd-trial \"$@\"\\n' {mask(' '.join(capabilities)):x} "
         ">/usr/sbin/in-trial; chmod 755 /usr/sbin/in-trial")
-    vm.start_agent("-v", "-m", "virtio-serial", "-p", PORT_PATH, program="in-trial")
+    vm.start_agent("-v", "-m", "virtio-serial", "-p", PORT_PATH, *arguments, program="in-trial")
 
 
 @pytest.fixture
@@ -196,12 +246,17 @@ def prepared(vm):
     vm.shell.run("killall -q -9 bellhopd-trial; rm -rf /tmp/program /home/alice/.ssh; true")
 
 
+def kill(vm):
+    vm.shell.run("killall -q -9 bellhopd-trial; true")
+    wait_until(lambda: vm.agent_status() is not None, "the agent is gone")
+
+
 def outcome(vm, capabilities, case):
     start(vm, capabilities)
     with vm.session() as channel:
         result = case(vm, channel)
-    vm.shell.run("killall -q -9 bellhopd-trial; rm -rf /run/bellhop*; true")
-    wait_until(lambda: vm.agent_status() is not None, "the agent is gone")
+    kill(vm)
+    vm.shell.run("rm -rf /run/bellhop*")
     return result
 
 
@@ -220,6 +275,65 @@ def test_with_and_without(prepared, command, capability):
     less = [name for name in exactly if name != capability]
     problem = outcome(prepared, less, case)
     assert problem, f"{command} works without {capability}"
+
+
+@pytest.mark.parametrize("capability, error", [
+    ("cap_sys_admin", "Operation not permitted"), ("cap_dac_read_search", "Permission denied")])
+def test_freeze_and_thaw_without_guard(prepared, capability, error):
+    """So that it is not the guard who says no; and the thaw of what an earlier agent froze."""
+    vm = prepared
+    exactly = ROWS["guest-fsfreeze-thaw"]
+    less = [name for name in exactly if name != capability]
+
+    def run(capabilities):
+        start(vm, capabilities, "--set=freeze.timeout=0")
+        return vm.session()
+
+    with private_mount(vm):
+        with run(less) as channel:
+            problem = said(freeze(channel))
+            assert error in problem and POINT in problem
+            assert channel.run("guest-fsfreeze-status") == "thawed" and not is_frozen(vm)
+        kill(vm)
+        with run(exactly) as channel:
+            assert freeze(channel) == {"return": 1}
+        kill(vm)
+        with run(less) as channel:
+            assert channel.run("guest-fsfreeze-status") == "frozen"
+            problem = said(channel.call("guest-fsfreeze-thaw", timeout=60))
+            assert error in problem and POINT in problem and is_frozen(vm)
+        kill(vm)
+        with run(exactly) as channel:
+            assert channel.run("guest-fsfreeze-thaw", timeout=60) == 1
+            assert channel.run("guest-fsfreeze-status") == "thawed" and not is_frozen(vm)
+
+
+GUARD_NEEDS = ("cap_sys_admin", "cap_ipc_lock", "cap_dac_read_search", "cap_setuid", "cap_setgid")
+
+
+@pytest.mark.parametrize("missing", (None, *GUARD_NEEDS))
+def test_guard_with_and_without(prepared, missing):
+    """Where it becomes the agent's user; without it nothing is frozen."""
+    vm = prepared
+    kept = [name for name in GUARD_NEEDS if name != missing]
+    start(vm, kept, "--profile", "backup", keep="TRIAL_KEEP_GUARD")
+    with private_mount(vm), vm.session() as channel:
+        reply = freeze(channel)
+        if missing in (None, "cap_ipc_lock"):
+            assert reply == {"return": 1} and is_frozen(vm)
+            left = [name for name in ("cap_sys_admin", "cap_ipc_lock") if name != missing]
+            assert int(guard_status(vm, "CapEff"), 16) == mask(" ".join(left))
+            assert (guard_status(vm, "VmLck") == "0 kB") == (missing is not None)
+            assert channel.run("guest-fsfreeze-thaw", timeout=60) == 1
+        else:
+            assert "nothing was frozen: the thaw guard is not ready" in said(reply)
+            assert ("Operation not permitted" in said(reply)) == (missing == "cap_sys_admin")
+        assert channel.run("guest-fsfreeze-status") == "thawed" and not is_frozen(vm)
+        text = "the thaw guard could not lock its memory"
+        if missing == "cap_ipc_lock":
+            wait_until(lambda: text in vm.agent_log(), "the log says so")
+        else:
+            assert text not in vm.agent_log()
 
 
 def test_provision_does_its_work(prepared):
