@@ -12,7 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "io/channel.h"
+#include "io/session.h"
 
 /* --- the allocator --- */
 
@@ -123,16 +125,19 @@ static bool converse(long fail_at, bool once)
     post_all(fds[1]);
     assert_int_equal(channel_new(base, fds[0], &options, &channel), 0);
 
+    uint64_t began_ms = clock_now_ms();
     atomic_store(&fails_once, once);
     atomic_store(&left, fail_at);
     loop_until(!channel && endpoints[0].pending_bytes == 0 && scheduler_is_idle(scheduler));
     bool has_failed = atomic_exchange(&left, LONG_MAX) < 1;
 
+    /* Where the machine stood still for so long, the sync gave up what came before it. */
+    bool is_late = clock_now_ms() - began_ms >= SESSION_GRACE_MS;
     unsigned lines = count_lines(fds[1]);
-    if (end_error == 0)
+    if (end_error == 0 && !is_late)
         assert_int_equal(lines, ARRAY_SIZE(requests));
     else
-        assert_in_range(lines, 0, ARRAY_SIZE(requests) - 1);
+        assert_in_range(lines, 0, ARRAY_SIZE(requests) - (end_error != 0));
     if (!has_failed)
         assert_int_equal(end_error, 0);
     assert_int_equal(endpoints[0].pending, 0);
